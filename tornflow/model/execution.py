@@ -1,0 +1,88 @@
+"""The saved state of one scope, and of its tasks.
+
+A *scope* is the unit of state and of concurrency: the root of an execution, or one group of a foreach or choice.
+It knows its own tasks only. These objects are mutable and belong to the engine while a step runs; the shell throws
+them away when a commit fails. Moments are integer milliseconds since the epoch, as in both REST families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tornflow.model.status import FlowStatus, TaskStatus
+
+Json = dict[str, Any]
+
+
+class ScopeKey(NamedTuple):
+    """``path`` is "" for the root, else the route of the group: ``loop_0``, ``loop_0-inner_2``."""
+
+    execution_id: str
+    path: str = ""
+
+
+@dataclass(slots=True)
+class TaskState:
+    """One task instance. Only tasks that were touched have one; all others are NOT_STARTED."""
+
+    name: str
+    status: TaskStatus = TaskStatus.NOT_STARTED
+    attempt: int = 0  # attempts since submission or the last redo; the number of the latest one
+    is_in_flight: bool = False  # a dispatch is out and has not been answered: redo it after a crash
+    invocations: list[list[int | None]] = field(default_factory=list)  # [start, end | None]
+    input: Json | None = None
+    output: Any = None
+    code: str | None = None
+    msg: str | None = None
+    ext: Json | None = None
+    invoke_id: str | None = None
+    child_id: str | None = None  # execution id of a sub-flow, or what the executor called so
+    timer: str | None = None  # what ``due_at`` is for: "timeout", "retry", "wait"
+    due_at: int | None = None
+    is_marked: bool = False  # skipped because everything before it was skipped (rill-dsl 4.5)
+    skip_next: list[str] = field(default_factory=list)  # successors that switch or return ruled out
+    progress_args: Json | None = None
+    groups: Json | None = None  # foreach/choice: counters and per-index status, never contents
+
+
+@dataclass(frozen=True, slots=True)
+class ParentLink:
+    """The task of another scope that waits for this execution to end."""
+
+    execution_id: str
+    path: str
+    task: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class ScopeState:
+    key: ScopeKey
+    descriptor_md5: str
+    status: FlowStatus = FlowStatus.NOT_STARTED
+    revision: int = 0
+    is_paused: bool = False
+    created_at: int = 0
+    updated_at: int = 0
+    finished_at: int | None = None
+    context: Json = field(default_factory=dict)
+    tasks: dict[str, TaskState] = field(default_factory=dict)
+    invocations: list[list[int | None]] = field(default_factory=list)
+    code: str | None = None
+    msg: str | None = None
+    ext: Json | None = None
+    due_at: int | None = None  # the flow's own timeout
+    family: str = "rill"  # "rill" | "dapr": the REST family that started it
+    workflow_name: str | None = None  # as given to a Dapr start
+    raw_input: str | None = None  # the bytes given to a Dapr start, verbatim
+    error_type: str | None = None  # for Dapr's failure details
+    workspace: str = ""
+    dag_name: str = ""
+    idempotency_key: str | None = None
+    callback: Json | None = None  # CallbackConfig document given at submit; wins over the descriptor's
+    parent: ParentLink | None = None
+    routes: list[Json] = field(default_factory=list)  # ancestors, outermost first (rill-http-api 4.3)
+    outbox: dict[str, Json] = field(default_factory=dict)  # messages that must still be delivered, by id
+    held: list[Json] = field(default_factory=list)  # events kept back while paused, in order of arrival
+    expires_at: int | None = None

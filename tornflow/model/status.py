@@ -1,0 +1,61 @@
+"""The one status vocabulary; each REST family translates it at its edge (design, section 2)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TaskStatus(StrEnum):
+    NOT_STARTED = "NOT_STARTED"
+    READY = "READY"
+    RUNNING = "RUNNING"
+    STASHED = "STASHED"
+    KEY_SUCCEED = "KEY_SUCCEED"
+    SUCCEED = "SUCCEED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+    @property
+    def is_ok(self) -> bool:
+        """Successors may run."""
+        return self is TaskStatus.SUCCEED or self is TaskStatus.SKIPPED
+
+    @property
+    def is_completed(self) -> bool:
+        return self is TaskStatus.SUCCEED or self is TaskStatus.SKIPPED or self is TaskStatus.FAILED
+
+
+class FlowStatus(StrEnum):
+    NOT_STARTED = "NOT_STARTED"
+    RUNNING = "RUNNING"
+    KEY_SUCCEED = "KEY_SUCCEED"
+    SUCCEED = "SUCCEED"
+    FAILED = "FAILED"
+    TERMINATED = "TERMINATED"
+
+    @property
+    def is_completed(self) -> bool:
+        return self in (FlowStatus.SUCCEED, FlowStatus.FAILED, FlowStatus.TERMINATED)
+
+
+class Category(StrEnum):
+    FUNCTION = "function"
+    PASS = "pass"
+    RETURN = "return"
+    SWITCH = "switch"
+    CHOICE = "choice"
+    FOREACH = "foreach"
+    SUSPENSE = "suspense"
+
+
+class Pattern(StrEnum):
+    TASK_SYNC = "task_sync"
+    TASK_ASYNC = "task_async"
+    TASK_SCHEDULER = "task_scheduler"
+    FLOW_SYNC = "flow_sync"
+    FLOW_ASYNC = "flow_async"
+
+    @property
+    def is_async(self) -> bool:
+        """The task is completed from outside."""
+        return self is Pattern.TASK_ASYNC or self is Pattern.TASK_SCHEDULER
