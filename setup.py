@@ -10,7 +10,7 @@ ROOMS = {".": "tornflow*", "plugins": "tornflow_task_*", "storage": "tornflow_st
 
 
 def import_roots() -> tuple[list[str], dict[str, str]]:
-    """Return every package, and where the top-level ones lie (``plugins`` and ``storage`` are folders, not packages)."""
+    """Return every package and where the top-level ones lie; ``plugins`` and ``storage`` are folders, not packages."""
     packages: list[str] = []
     package_dir: dict[str, str] = {}
     for folder, pattern in ROOMS.items():

@@ -1,0 +1,209 @@
+"""Every setting: name, default, unit, range and meaning in one place. Files, manual and checks are drawn from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a setting says of itself. ``minimum`` and ``maximum`` are inclusive; ``one_of`` lists the only values."""
+
+    doc: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    one_of: tuple[str, ...] = ()
+    environ: tuple[str, ...] = ()  # names of environment variables beside the regular one
+    is_secret: bool = False
+
+
+def setting(default: T, doc: str, **about: Any) -> T:
+    """A field of a section. A mapping default is copied for every instance, so that nobody shares it."""
+    metadata = {"about": About(doc, **about)}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the server listens and how it stops"""
+
+    host: str = setting("127.0.0.1", "address to bind", environ=("TORNFLOW_HOST",))
+    port: int = setting(
+        8080,
+        "port of the Rill Flow family, the Dapr family and the web pages; 0 takes any free one",
+        minimum=0,
+        maximum=65535,
+        environ=("TORNFLOW_PORT", "TORNFLOW_HTTP_PORT"),
+    )
+    dapr_port: int = setting(
+        3500,
+        "second port for Dapr clients; 0 closes it",
+        minimum=0,
+        maximum=65535,
+        environ=("TORNFLOW_DAPR_PORT",),
+    )
+    public_url: str = setting(
+        "", "how executors reach this server (X-Callback-Url); empty: http://<host>:<port>, or 127.0.0.1 for 0.0.0.0"
+    )
+    drain_timeout_s: float = setting(30.0, "how long SIGTERM waits for steps in hand", unit="s", minimum=0)
+    body_limit_bytes: int = setting(4 * MIB, "largest request body", unit="bytes", minimum=1024)
+
+
+@dataclass(frozen=True, slots=True)
+class MongodbSettings:
+    """Used when the storage URL begins with mongodb:// or mongodb+srv://"""
+
+    driver: str = setting("motor", "which client library talks to the server", one_of=("motor", "pymongo"))
+    server_selection_timeout_s: float = setting(
+        5.0, "how long an operation waits for a usable server", unit="s", minimum=0.1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where executions live"""
+
+    url: str = setting(
+        "sqlite:///var/tornflow.db",
+        "memory://, sqlite:///relative.db, sqlite:////absolute.db or mongodb://...; relative to the working directory",
+        environ=("TORNFLOW_STORAGE",),
+        is_secret=True,
+    )
+    mongodb: MongodbSettings = field(default_factory=MongodbSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Limits and rhythm of the engine"""
+
+    inline_tasks_per_step: int = setting(
+        64, "tasks without I/O that one step carries out before it commits", unit="tasks", minimum=1
+    )
+    cache_scopes: int = setting(2000, "recent scopes kept in memory", unit="scopes", minimum=1)
+    cache_flows: int = setting(500, "compiled descriptors kept in memory", unit="descriptors", minimum=1)
+    context_limit_bytes: int = setting(MIB, "largest context of one scope as JSON", unit="bytes", minimum=1024)
+    head_inline_limit_bytes: int = setting(
+        16 * KIB, "a scope up to this size is stored as one piece, a larger one in parts", unit="bytes", minimum=0
+    )
+    max_tasks_per_flow: int = setting(20_000, "tasks that one descriptor may define", unit="tasks", minimum=1)
+    flow_depth: int = setting(5, "levels of flows that call flows, the first one included", unit="levels", minimum=1)
+    finished_retention_s: float = setting(
+        86_400.0, "how long a finished execution can be read; unfinished ones never expire", unit="s", minimum=1
+    )
+    timer_horizon_s: float = setting(
+        60.0, "timers due within this time are held in memory, later ones in the store only", unit="s", minimum=1
+    )
+    node_heartbeat_s: float = setting(2.0, "how often a node of a shared store says it lives", unit="s", minimum=0.1)
+    node_timeout_s: float = setting(
+        10.0, "silence after which the others take over its work; at least twice the heartbeat", unit="s", minimum=0.2
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """How attempts are sent out"""
+
+    max_in_flight: int = setting(1024, "attempts carried out at the same time; others wait", unit="attempts", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RillSettings:
+    """The Rill Flow family"""
+
+    strict: bool = setting(
+        False, "restore three reference behaviours: HTTP attempts and timeouts, foreach limits, strict names"
+    )
+    callback_limit_chars: int = setting(
+        6144, "largest body of finish, trigger and wakeup as compact JSON", unit="characters", minimum=64
+    )
+    submit_limit_chars: int = setting(
+        MIB, "largest context of a submission as compact JSON", unit="characters", minimum=64
+    )
+    descriptor_limit_bytes: int = setting(645_120, "largest descriptor text", unit="bytes", minimum=1024)
+    trigger_ignores_body_result: bool = setting(
+        False, "true: trigger.json without status ignores result_type in its body, as the reference does"
+    )
+    trigger_uri: str = setting("/flow/trigger.json", "path of the callback URL that executors are given")
+
+
+@dataclass(frozen=True, slots=True)
+class DaprSettings:
+    """The Dapr Workflow family"""
+
+    app_id: str = setting("tornflow", "what GET /v1.0/metadata answers as id")
+    missing_instance_is_404: bool = setting(
+        False, "true: raiseEvent, pause and resume of an unknown instance answer 404 instead of 500"
+    )
+    api_token: str = setting(
+        "",
+        "when set, every Dapr request must carry it in the header dapr-api-token",
+        environ=("DAPR_API_TOKEN",),
+        is_secret=True,
+    )
+    resources_path: str = setting("", "folder with Dapr component files; empty: none are read")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundSettings:
+    """Requests to executors and callbacks"""
+
+    allow: tuple[str, ...] = setting((), "networks (CIDR) that are allowed whatever the other rules say")
+    deny: tuple[str, ...] = setting((), "networks (CIDR) that are refused")
+    allow_loopback: bool | None = setting(
+        None, "requests to this machine; null: allowed only when the server is bound to loopback"
+    )
+    allow_private: bool = setting(True, "requests to private networks (10/8, 172.16/12, 192.168/16, fc00::/7)")
+    connect_timeout_s: float = setting(5.0, "time to make a connection", unit="s", minimum=0.01)
+    read_timeout_s: float = setting(60.0, "time to wait for the answer", unit="s", minimum=0.01)
+    answer_limit_bytes: int = setting(4 * MIB, "largest answer that is read", unit="bytes", minimum=1024)
+    connections: int = setting(256, "open connections at the same time", unit="connections", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PythonPluginSettings:
+    """Tasks python://name"""
+
+    callables: Mapping[str, Any] = setting({}, "what python://name may run: {name: 'module:attribute'}")
+    threads: int = setting(8, "threads for callables that are not async", unit="threads", minimum=1)
+    timeout_s: float = setting(600.0, "longest run of one callable", unit="s", minimum=0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPluginSettings:
+    """Tasks http:// and https://"""
+
+    secret: str = setting("", "key for signing requests that ask for generate_auth; empty: they fail", is_secret=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSettings:
+    """One section per task type; those of other plugins are passed to them as they are"""
+
+    python: PythonPluginSettings = field(default_factory=PythonPluginSettings)
+    http: HttpPluginSettings = field(default_factory=HttpPluginSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsSettings:
+    """Descriptors that are there from the start"""
+
+    directory: str = setting("", "folder whose *.yaml are registered under the alias release at start; empty: none")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Log lines on standard error"""
+
+    level: str = setting("info", "least urgent level that is written", one_of=("debug", "info", "warning", "error"))
+    format: str = setting(
+        "auto", "json: one object per line; console: for people; auto: by terminal", one_of=("auto", "json", "console")
+    )
