@@ -1,0 +1,242 @@
+"""Plain dicts. Every method runs to its end without giving up the loop, which is all the atomicity that is needed."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tornflow.errors import DuplicateKey, RevisionConflict, StorageError, StorageUnavailable
+from tornflow.model.execution import ScopeKey
+from tornflow.spi.storage import DueScope, ExecutionQuery, NodeBeat, Record, ScopeWrite, StoredScope, Summary
+
+
+@dataclass(slots=True)
+class _Scope:
+    revision: int = 0
+    head: bytes = b""
+    parts: dict[str, bytes] = field(default_factory=dict)
+    owner: str | None = None
+    due_at: int | None = None
+
+
+class MemoryStorage:
+    """What is stored lives as long as this object; ``delete_execution`` (retention) is what bounds it."""
+
+    is_shared = False
+
+    def __init__(self) -> None:
+        self._is_open = False
+        self._scopes: dict[str, dict[str, _Scope]] = {}  # by execution id, then path
+        self._summaries: dict[str, Summary] = {}
+        self._keys: dict[str, str] = {}  # idempotency key -> execution id
+        self._key_of: dict[str, str] = {}
+        self._owned: dict[str, dict[ScopeKey, None]] = {}
+        self._due: dict[ScopeKey, int] = {}
+        self._records: dict[str, dict[str, bytes]] = {}
+        self._nodes: dict[str, NodeBeat] = {}
+
+    async def open(self) -> None:
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+
+    async def ping(self) -> None:
+        self._check_open()
+
+    # --- scopes
+
+    async def commit(self, write: ScopeWrite) -> int:
+        self._check_open()
+        scope = self._scopes.get(write.key.execution_id, {}).get(write.key.path)
+        revision = scope.revision if scope is not None else 0
+        if revision != write.expected_revision:
+            raise RevisionConflict(
+                f"{write.key.execution_id} {write.key.path!r}: stored revision is {revision}, "
+                f"not {write.expected_revision}",
+                revision=revision,
+            )
+        if scope is None or write.is_fresh:
+            scope = self._create(write)
+        self._apply(write, scope)
+        return scope.revision
+
+    async def load(self, key: ScopeKey) -> StoredScope | None:
+        self._check_open()
+        scope = self._scopes.get(key.execution_id, {}).get(key.path)
+        if scope is None:
+            return None
+        return StoredScope(key, scope.revision, scope.head, dict(scope.parts), scope.owner, scope.due_at)
+
+    async def children(self, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
+        self._check_open()
+        paths = (p for p in self._scopes.get(execution_id, ()) if p and p > after and p.startswith(prefix))
+        return [ScopeKey(execution_id, p) for p in heapq.nsmallest(limit, paths)]
+
+    async def due(self, before: int, limit: int) -> Sequence[DueScope]:
+        self._check_open()
+        ripe = ((at, key) for key, at in self._due.items() if at < before)
+        return [DueScope(key, at) for at, key in heapq.nsmallest(limit, ripe)]
+
+    async def owned(self, owner: str, limit: int) -> Sequence[ScopeKey]:
+        self._check_open()
+        return list(self._owned.get(owner, ()))[: max(limit, 0)]
+
+    async def owners(self) -> Sequence[str]:
+        self._check_open()
+        return sorted(self._owned)
+
+    # --- executions
+
+    async def summary(self, execution_id: str) -> Summary | None:
+        self._check_open()
+        return self._summaries.get(execution_id)
+
+    async def execution_for_key(self, idempotency_key: str) -> str | None:
+        self._check_open()
+        return self._keys.get(idempotency_key)
+
+    async def executions(self, query: ExecutionQuery, *, offset: int = 0, limit: int = 100) -> Sequence[Summary]:
+        self._check_open()
+        if limit < 1:
+            return []
+        first = max(offset, 0)
+        return heapq.nlargest(first + limit, self._matching(query), key=_newest)[first:]
+
+    async def count_executions(self, query: ExecutionQuery) -> Mapping[str, int]:
+        self._check_open()
+        counts: dict[str, int] = {}
+        for summary in self._matching(query):
+            counts[summary.status] = counts.get(summary.status, 0) + 1
+        return counts
+
+    async def delete_execution(self, execution_id: str) -> bool:
+        self._check_open()
+        return self._discard(execution_id)
+
+    async def expired(self, before: int, limit: int) -> Sequence[str]:
+        self._check_open()
+        old = ((s.expires_at, i) for i, s in self._summaries.items() if s.expires_at is not None)
+        return [i for _, i in heapq.nsmallest(limit, (pair for pair in old if pair[0] < before))]
+
+    # --- records
+
+    async def put_record(self, kind: str, key: str, body: bytes) -> None:
+        self._check_open()
+        self._records.setdefault(kind, {})[key] = body
+
+    async def get_record(self, kind: str, key: str) -> bytes | None:
+        self._check_open()
+        return self._records.get(kind, {}).get(key)
+
+    async def list_records(
+        self, kind: str, prefix: str = "", *, after: str = "", limit: int = 1000
+    ) -> Sequence[Record]:
+        self._check_open()
+        records = self._records.get(kind, {})
+        keys = (k for k in records if k.startswith(prefix) and (not after or k > after))
+        return [Record(k, records[k]) for k in heapq.nsmallest(limit, keys)]
+
+    async def delete_record(self, kind: str, key: str) -> bool:
+        self._check_open()
+        return self._records.get(kind, {}).pop(key, None) is not None
+
+    # --- nodes
+
+    async def beat(self, beat: NodeBeat) -> None:
+        self._check_open()
+        self._nodes[beat.node_id] = beat
+
+    async def nodes(self) -> Sequence[NodeBeat]:
+        self._check_open()
+        return list(self._nodes.values())
+
+    async def forget_node(self, node_id: str) -> None:
+        self._check_open()
+        self._nodes.pop(node_id, None)
+
+    # --- inside
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StorageUnavailable("the memory store is not open")
+
+    def _create(self, write: ScopeWrite) -> _Scope:
+        execution_id, key = write.key.execution_id, write.idempotency_key
+        if not write.key.path and write.summary is None:
+            raise StorageError(f"{execution_id}: summary: a root scope is created with one")
+        if write.key.path and (write.is_fresh or key is not None):
+            raise StorageError(f"{execution_id}: is_fresh, idempotency_key: only for the root scope")
+        if key is not None and self._keys.get(key, execution_id) != execution_id:
+            raise DuplicateKey(f"idempotency key {key!r} is taken", execution_id=self._keys[key])
+        if write.is_fresh:
+            self._discard(execution_id)
+        if key is not None:
+            self._keys[key] = execution_id
+            self._key_of[execution_id] = key
+        scope = self._scopes.setdefault(execution_id, {})[write.key.path] = _Scope()
+        return scope
+
+    def _apply(self, write: ScopeWrite, scope: _Scope) -> None:
+        scope.revision = write.expected_revision + 1
+        scope.head = write.head
+        for name, body in write.parts.items():
+            if body is None:
+                scope.parts.pop(name, None)
+            else:
+                scope.parts[name] = body
+        self._set_owner(write.key, scope, write.owner)
+        scope.due_at = write.due_at
+        if write.due_at is not None:
+            self._due[write.key] = write.due_at
+        else:
+            self._due.pop(write.key, None)
+        if write.summary is not None:
+            self._summaries[write.key.execution_id] = write.summary
+
+    def _set_owner(self, key: ScopeKey, scope: _Scope, owner: str | None) -> None:
+        if scope.owner == owner:
+            return
+        if scope.owner is not None:
+            theirs = self._owned[scope.owner]
+            del theirs[key]
+            if not theirs:
+                del self._owned[scope.owner]
+        if owner is not None:
+            self._owned.setdefault(owner, {})[key] = None
+        scope.owner = owner
+
+    def _discard(self, execution_id: str) -> bool:
+        scopes = self._scopes.pop(execution_id, {})
+        for path, scope in scopes.items():
+            key = ScopeKey(execution_id, path)
+            self._set_owner(key, scope, None)
+            self._due.pop(key, None)
+        self._summaries.pop(execution_id, None)
+        idempotency_key = self._key_of.pop(execution_id, None)
+        if idempotency_key is not None:
+            del self._keys[idempotency_key]
+        return bool(scopes)
+
+    def _matching(self, query: ExecutionQuery) -> Iterator[Summary]:
+        return filter(_predicate(query), self._summaries.values())
+
+
+def _newest(summary: Summary) -> tuple[int, str]:
+    return summary.submitted_at, summary.execution_id
+
+
+def _predicate(query: ExecutionQuery) -> Callable[[Summary], bool]:
+    names = ("business", "feature", "code", "family", "workflow_name", "parent_id")
+    wanted = [(name, getattr(query, name)) for name in names if getattr(query, name) is not None]
+
+    def matches(s: Summary) -> bool:
+        return (
+            (not query.statuses or s.status in query.statuses)
+            and (query.since is None or s.submitted_at >= query.since)
+            and (query.until is None or s.submitted_at < query.until)
+            and all(getattr(s, name) == value for name, value in wanted)
+        )
+
+    return matches

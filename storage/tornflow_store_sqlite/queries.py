@@ -1,0 +1,144 @@
+"""Every question, as a function of one connection. No state, no threads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tornflow.model.execution import ScopeKey
+from tornflow.spi.storage import DueScope, ExecutionQuery, NodeBeat, Record, StoredScope, Summary
+
+_SUMMARY = (
+    "e.execution_id, e.business, e.feature, e.status, e.submitted_at, e.finished_at, e.expires_at, e.code, e.family,"
+    " e.workflow_name, e.parent_id"
+)
+# Hops from owner to owner through the index; a plain DISTINCT would visit every owned scope.
+_OWNERS = """
+WITH RECURSIVE o(name) AS (
+    SELECT min(owner) FROM scope WHERE owner IS NOT NULL
+    UNION ALL SELECT (SELECT min(owner) FROM scope WHERE owner > name) FROM o WHERE name IS NOT NULL)
+SELECT name FROM o WHERE name IS NOT NULL"""
+
+
+def load(db: sqlite3.Connection, key: ScopeKey, part_limit: int | None) -> StoredScope | None | bool:
+    """Return the scope, None, or False when it has more parts than ``part_limit``."""
+    db.execute("BEGIN")  # head and parts from one moment
+    try:
+        row = db.execute(
+            "SELECT id, revision, head, owner, due_at FROM scope WHERE execution_id=? AND path=?", key
+        ).fetchone()
+        if row is None:
+            return None
+        cursor = db.execute("SELECT name, body FROM part WHERE scope_id=?", (row[0],))
+        parts = cursor.fetchall() if part_limit is None else cursor.fetchmany(part_limit)
+        cursor.close()
+    finally:
+        db.execute("COMMIT")
+    if part_limit is not None and len(parts) >= part_limit:
+        return False
+    return StoredScope(key, row[1], row[2], dict(parts), row[3], row[4])
+
+
+def children(db: sqlite3.Connection, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
+    where, values = _key_range("path", prefix, after)
+    sql = f"SELECT path FROM scope WHERE execution_id=? AND path>''{where} ORDER BY path LIMIT ?"
+    return [ScopeKey(execution_id, row[0]) for row in db.execute(sql, (execution_id, *values, max(limit, 0)))]
+
+
+def due(db: sqlite3.Connection, before: int, limit: int) -> Sequence[DueScope]:
+    sql = "SELECT execution_id, path, due_at FROM scope WHERE due_at<? ORDER BY due_at LIMIT ?"
+    return [DueScope(ScopeKey(e, p), at) for e, p, at in db.execute(sql, (before, max(limit, 0)))]
+
+
+def owned(db: sqlite3.Connection, owner: str, limit: int) -> Sequence[ScopeKey]:
+    sql = "SELECT execution_id, path FROM scope WHERE owner=? LIMIT ?"
+    return [ScopeKey(e, p) for e, p in db.execute(sql, (owner, max(limit, 0)))]
+
+
+def owners(db: sqlite3.Connection) -> Sequence[str]:
+    return [row[0] for row in db.execute(_OWNERS)]
+
+
+def summary(db: sqlite3.Connection, execution_id: str) -> Summary | None:
+    sql = f"SELECT {_SUMMARY} FROM scope s JOIN execution e ON e.id=s.id WHERE s.execution_id=? AND s.path=''"
+    row = db.execute(sql, (execution_id,)).fetchone()
+    return None if row is None else Summary(*row)
+
+
+def execution_for_key(db: sqlite3.Connection, key: str) -> str | None:
+    row = db.execute("SELECT execution_id FROM execution WHERE idempotency_key=?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def executions(db: sqlite3.Connection, query: ExecutionQuery, offset: int, limit: int) -> Sequence[Summary]:
+    where, values = _conditions(query)
+    order = "ORDER BY e.submitted_at DESC, e.execution_id DESC LIMIT ? OFFSET ?"
+    sql = f"SELECT {_SUMMARY} FROM execution e{where} {order}"
+    return [Summary(*row) for row in db.execute(sql, (*values, max(limit, 0), max(offset, 0)))]
+
+
+def count_executions(db: sqlite3.Connection, query: ExecutionQuery) -> Mapping[str, int]:
+    where, values = _conditions(query)
+    return dict(db.execute(f"SELECT e.status, count(*) FROM execution e{where} GROUP BY e.status", values).fetchall())
+
+
+def expired(db: sqlite3.Connection, before: int, limit: int) -> Sequence[str]:
+    sql = "SELECT execution_id FROM execution WHERE expires_at<? ORDER BY expires_at LIMIT ?"
+    return [row[0] for row in db.execute(sql, (before, max(limit, 0)))]
+
+
+def get_record(db: sqlite3.Connection, kind: str, key: str) -> bytes | None:
+    row = db.execute("SELECT body FROM record WHERE kind=? AND key=?", (kind, key)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def list_records(db: sqlite3.Connection, kind: str, prefix: str, after: str, limit: int) -> Sequence[Record]:
+    where, values = _key_range("key", prefix, after)
+    sql = f"SELECT key, body FROM record WHERE kind=?{where} ORDER BY key LIMIT ?"
+    return [Record(*row) for row in db.execute(sql, (kind, *values, max(limit, 0)))]
+
+
+def nodes(db: sqlite3.Connection) -> Sequence[NodeBeat]:
+    return [NodeBeat(*row) for row in db.execute("SELECT node_id, started_at, seen_at, address FROM node")]
+
+
+def _key_range(column: str, prefix: str, after: str) -> tuple[str, list[str]]:
+    """A range and not LIKE: it uses the index, knows no wildcards and minds upper and lower case."""
+    where, values = "", []
+    if prefix:
+        where += f" AND {column}>=?"
+        values.append(prefix)
+        if (end := _behind(prefix)) is not None:
+            where += f" AND {column}<?"
+            values.append(end)
+    if after:
+        where += f" AND {column}>?"
+        values.append(after)
+    return where, values
+
+
+def _behind(prefix: str) -> str | None:
+    """The first text behind all that start with ``prefix``, by code point; None if there is none."""
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return None
+    last = ord(stem[-1])
+    return stem[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # surrogates are no text
+
+
+def _conditions(query: ExecutionQuery) -> tuple[str, list[Any]]:
+    terms: list[str] = []
+    values: list[Any] = []
+    if query.statuses:
+        terms.append(f"e.status IN ({','.join('?' * len(query.statuses))})")
+        values.extend(query.statuses)
+    for name in ("business", "feature", "code", "family", "workflow_name", "parent_id"):
+        if (value := getattr(query, name)) is not None:
+            terms.append(f"e.{name}=?")
+            values.append(value)
+    for moment, sign in ((query.since, ">="), (query.until, "<")):
+        if moment is not None:
+            terms.append(f"e.submitted_at{sign}?")
+            values.append(moment)
+    return (" WHERE " + " AND ".join(terms) if terms else ""), values
