@@ -107,7 +107,7 @@ def _is_http_url(text: str) -> bool:
 
 def _is_network(text: str) -> bool:
     try:
-        ipaddress.ip_network(text, strict=False)
+        ipaddress.ip_network(text)
     except ValueError:
         return False
     return True

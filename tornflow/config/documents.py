@@ -41,7 +41,8 @@ def manual_table() -> str:
             lines.append("\n| setting | default | meaning |\n|---|---|---|\n")
         else:
             names = "".join(f"; also `{name}`" for name in row.about.environ)
-            lines.append(f"| `{row.path}` | `{_yaml(row.default)}` | {_remark(row)}{names} |\n")
+            remark = _remark(row).replace("<", "&lt;")
+            lines.append(f"| `{row.path}` | `{_yaml(row.default)}` | {remark}{names} |\n")
     return "".join(lines).replace("\n| setting | default | meaning |\n|---|---|---|\n\n###", "\n###")
 
 

@@ -27,9 +27,12 @@ class About:
 def setting(default: T, doc: str, **about: Any) -> T:
     """A field of a section. A mapping default is copied for every instance, so that nobody shares it."""
     metadata = {"about": About(doc, **about)}
-    if isinstance(default, dict):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    made: Any = (
+        field(default_factory=default.copy, metadata=metadata)
+        if isinstance(default, dict)
+        else field(default=default, metadata=metadata)
+    )
+    return made  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,28 @@ class ServerSettings:
     )
     drain_timeout_s: float = setting(30.0, "how long SIGTERM waits for steps in hand", unit="s", minimum=0)
     body_limit_bytes: int = setting(4 * MIB, "largest request body", unit="bytes", minimum=1024)
+    drain_limit_bytes: int = setting(
+        64 * MIB, "how much of a too large body is read and dropped so that its sender sees the answer", unit="bytes"
+    )
+    json_depth_limit: int = setting(200, "nesting of a JSON body", unit="levels", minimum=1, maximum=900)
+    page_limit: int = setting(1000, "largest page of a list", unit="rows", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteSettings:
+    """Used when the storage URL begins with sqlite://"""
+
+    batch_limit: int = setting(256, "writes that share one transaction at most", unit="writes", minimum=1)
+    max_pending_writes: int = setting(
+        20_000, "writes that wait for the disk; more are refused", unit="writes", minimum=1
+    )
+    revision_cache: int = setting(65_536, "scopes whose revision is remembered", unit="scopes", minimum=1)
+    page_cache_mib: int = setting(64, "page cache of the writing connection", unit="MiB", minimum=1)
+    checkpoint_pages: int = setting(
+        4000, "pages of 4 KiB in the write-ahead log before they move into the database file", unit="pages", minimum=1
+    )
+    journal_limit_mib: int = setting(64, "the write-ahead log is cut back to this", unit="MiB", minimum=1)
+    busy_timeout_ms: int = setting(5000, "patience with other programs that lock the file", unit="ms", minimum=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,7 @@ class StorageSettings:
         environ=("TORNFLOW_STORAGE",),
         is_secret=True,
     )
+    sqlite: SqliteSettings = field(default_factory=SqliteSettings)
     mongodb: MongodbSettings = field(default_factory=MongodbSettings)
 
 
@@ -106,6 +132,17 @@ class EngineSettings:
     node_timeout_s: float = setting(
         10.0, "silence after which the others take over its work; at least twice the heartbeat", unit="s", minimum=0.2
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorSettings:
+    """Limits on one descriptor, beside rill.descriptor_limit_bytes and engine.max_tasks_per_flow"""
+
+    depth: int = setting(64, "nesting of the YAML", unit="levels", minimum=8, maximum=200)
+    nodes: int = setting(200_000, "values in the YAML", unit="values", minimum=100)
+    mappings: int = setting(100_000, "mapping rules after references are replaced", unit="rules", minimum=1)
+    problems: int = setting(200, "problems that one answer lists", unit="problems", minimum=1)
+    versions: int = setting(300, "versions kept per alias; the oldest goes first", unit="versions", minimum=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +203,9 @@ class OutboundSettings:
     read_timeout_s: float = setting(60.0, "time to wait for the answer", unit="s", minimum=0.01)
     answer_limit_bytes: int = setting(4 * MIB, "largest answer that is read", unit="bytes", minimum=1024)
     connections: int = setting(256, "open connections at the same time", unit="connections", minimum=1)
+    keep_alive_s: float = setting(4.0, "how long an idle connection is kept for the next request", unit="s", minimum=0)
+    dns_cache_s: int = setting(10, "how long a resolved name is remembered; 0: not at all", unit="s", minimum=0)
+    redirects: int = setting(5, "redirects that are followed, each checked like the first address", minimum=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +228,7 @@ class HttpPluginSettings:
 class PluginSettings:
     """One section per task type; those of other plugins are passed to them as they are"""
 
+    disabled: tuple[str, ...] = setting((), "names of installed plugins that are left out")
     python: PythonPluginSettings = field(default_factory=PythonPluginSettings)
     http: HttpPluginSettings = field(default_factory=HttpPluginSettings)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tornflow.config.sections import (
     DaprSettings,
+    DescriptorSettings,
     DispatchSettings,
     EngineSettings,
     FlowsSettings,
@@ -26,6 +27,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    descriptors: DescriptorSettings = field(default_factory=DescriptorSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     rill: RillSettings = field(default_factory=RillSettings)
     dapr: DaprSettings = field(default_factory=DaprSettings)
@@ -56,7 +58,11 @@ class Settings:
 
     def plugin(self, name: str) -> dict[str, Any]:
         """Return ``plugins.<name>`` as plain values; {} for a plugin without any."""
-        return asdict(self.plugins).get(name) or dict(self.other_plugins.get(name, {}))
+        if name == "python":
+            return asdict(self.plugins.python)
+        if name in ("http", "https"):
+            return asdict(self.plugins.http)
+        return dict(self.other_plugins.get(name, {}))
 
     def outbound_values(self) -> dict[str, Any]:
         """Return ``outbound`` as task types get it: plain values, ``allow_loopback`` decided, ``strict`` added."""
@@ -64,8 +70,16 @@ class Settings:
         return values | {"allow": list(self.outbound.allow), "deny": list(self.outbound.deny)}
 
     def storage_values(self) -> dict[str, Any]:
-        """Return ``storage`` as plain values, for ``open_storage(url, settings)``."""
-        return asdict(self.storage)
+        """Return the settings of the store that ``storage.url`` names, for ``open_storage(url, settings)``.
+
+        A store of another distribution has none here: its URL carries them.
+        """
+        scheme = self.storage.url.partition("://")[0]
+        if scheme == "sqlite":
+            return asdict(self.storage.sqlite)
+        if scheme in ("mongodb", "mongodb+srv"):
+            return asdict(self.storage.mongodb)
+        return {}
 
 
 def is_loopback(host: str) -> bool:
