@@ -84,5 +84,4 @@ class ScopeState:
     parent: ParentLink | None = None
     routes: list[Json] = field(default_factory=list)  # ancestors, outermost first (rill-http-api 4.3)
     outbox: dict[str, Json] = field(default_factory=dict)  # messages that must still be delivered, by id
-    held: list[Json] = field(default_factory=list)  # events kept back while paused, in order of arrival
     expires_at: int | None = None

@@ -1,0 +1,61 @@
+"""What to do once a step is saved. Imperative, frozen. Every one of them follows from the saved state as well, so a
+crash between saving and acting loses nothing: ``Recovered`` yields them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tornflow.model.status import FlowStatus, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchTask:
+    """Hand attempt ``attempt`` of ``task`` (base name) to its task type."""
+
+    task: str
+    attempt: int
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonAttempt:
+    """Nobody wants the answer of this attempt any more."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Send ``Continued`` to this scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Carry the message ``message_id`` of the outbox to its receiver, then send ``Delivered``."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateChild:
+    execution_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceTask:
+    """Tell observers."""
+
+    task: str
+    status: TaskStatus
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceFlow:
+    status: FlowStatus
+
+
+Command = DispatchTask | AbandonAttempt | Continue | Deliver | TerminateChild | AnnounceTask | AnnounceFlow

@@ -1,0 +1,92 @@
+"""When a scope ends, and what it still has to tell others (rill-dsl 4.4, 4.6, 13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, Deliver, TerminateChild
+from tornflow.engine.turn import Turn
+from tornflow.model.descriptor import FunctionTask
+from tornflow.model.status import FlowStatus, Pattern, TaskStatus
+
+PARENT_MESSAGE = "parent"
+CALLBACK_MESSAGE = "callback"
+
+
+def settle(turn: Turn) -> None:
+    """End the flow if nothing runs any more. A failed task ends it only when all is quiet."""
+    scope = turn.scope
+    if scope.ready or scope.active or scope.state.is_paused:
+        return
+    if scope.failed:
+        _copy_first_failure(turn)
+        finish(turn, FlowStatus.FAILED)
+    elif scope.ok == len(scope.graph.tasks):
+        finish(turn, FlowStatus.SUCCEED)
+    else:
+        # Validation leaves no way to get here; if there is one, an end with a reason beats a flow that never ends.
+        scope.state.code, scope.state.msg = "stuck", "no task can run any more"
+        finish(turn, FlowStatus.FAILED)
+
+
+def _copy_first_failure(turn: Turn) -> None:
+    state = turn.scope.state
+    for name in turn.scope.graph.tasks:
+        task = state.tasks.get(name)
+        if task is not None and task.status is TaskStatus.FAILED:
+            state.code, state.msg, state.ext = task.code, task.msg, task.ext
+            return
+
+
+def finish(turn: Turn, status: FlowStatus) -> None:
+    """Give the flow its final status and put what must be told into the outbox."""
+    scope, state = turn.scope, turn.scope.state
+    state.status = status
+    state.finished_at = turn.at
+    state.due_at = None
+    state.is_paused = False
+    if state.invocations:
+        state.invocations[-1][1] = turn.at
+    scope.ready.clear()
+    _let_go(turn)
+    if state.parent is not None:
+        _post(turn, PARENT_MESSAGE)
+    if state.callback or scope.program.descriptor.callback:
+        _post(turn, CALLBACK_MESSAGE)
+    scope.is_dirty = True
+    turn.commands.append(AnnounceFlow(status))
+
+
+def _let_go(turn: Turn) -> None:
+    """Abandon what is in flight. Statuses stay as they are (rill-dsl 11.2); late answers change nothing."""
+    if not turn.scope.open_attempts:
+        return
+    for name, task in turn.scope.state.tasks.items():
+        if task.is_in_flight:
+            turn.scope.set_in_flight(turn.scope.task(name), False)
+            turn.commands.append(AbandonAttempt(name, task.attempt))
+
+
+def _post(turn: Turn, message_id: str) -> None:
+    turn.scope.state.outbox[message_id] = {}
+    turn.commands.append(Deliver(message_id))
+
+
+def terminate(turn: Turn) -> None:
+    """Stop by order: nothing new starts, sub-flows that are waited for stop as well."""
+    state = turn.scope.state
+    for name, task in state.tasks.items():
+        if task.status is TaskStatus.RUNNING and task.child_id is not None and _awaits_child(turn, name):
+            turn.commands.append(TerminateChild(task.child_id))
+    state.code, state.msg = "terminated", "terminated"
+    finish(turn, FlowStatus.TERMINATED)
+
+
+def _awaits_child(turn: Turn, name: str) -> bool:
+    definition: Any = turn.scope.graph.tasks[name].definition
+    return isinstance(definition, FunctionTask) and definition.pattern is Pattern.FLOW_SYNC
+
+
+def time_out(turn: Turn) -> None:
+    turn.scope.state.msg = "timeout"
+    finish(turn, FlowStatus.FAILED)

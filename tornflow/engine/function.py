@@ -1,0 +1,258 @@
+"""Function tasks: attempts, answers, completions, retries, timeouts (rill-dsl 2.2, 11.1, 11.2, 12.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tornflow.engine.commands import DispatchTask
+from tornflow.engine.conditions import ConditionError, all_hold, any_holds
+from tornflow.engine.events import AttemptEnded, ChildEnded, TaskCompleted
+from tornflow.engine.mapping import MappingError
+from tornflow.engine.program import CompiledTask
+from tornflow.engine.scope import document
+from tornflow.engine.turn import Turn
+from tornflow.model.descriptor import FunctionTask
+from tornflow.model.execution import TaskState
+from tornflow.model.status import FlowStatus, Pattern, TaskStatus
+
+_SHOWN_AS_TEXT = (str, int, float)
+
+
+def run_function(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
+    definition = _definition(compiled)
+    for key, value in definition.parameters.items():
+        if task_input.get(key) is None:
+            task_input[key] = value
+    _forget_last_answer(task)
+    task.input = task_input
+    task.attempt += 1
+    turn.scope.set_status(task, TaskStatus.RUNNING)
+    turn.scope.set_in_flight(task, True)
+    _arm_timeout(turn, compiled, definition, task)
+    turn.commands.append(DispatchTask(task.name, task.attempt, task_input))
+
+
+def _arm_timeout(turn: Turn, compiled: CompiledTask, definition: FunctionTask, task: TaskState) -> None:
+    # A task_sync is bounded by its task type alone (rill-dsl 11.2).
+    if compiled.timeout is None or definition.pattern in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
+        return
+    root = {"input": task.input, "context": {}, "output": {}}
+    seconds = positive_integer(compiled.timeout(root, turn.scope.env))
+    if seconds is not None:
+        turn.scope.set_timer(task, "timeout", turn.at + seconds * 1000)
+
+
+def attempt_ended(turn: Turn, event: AttemptEnded) -> None:
+    """Apply what a task type said. Answers of old attempts change nothing."""
+    task = turn.scope.peek(event.task)
+    if task is None or not task.is_in_flight or task.attempt != event.attempt:
+        return
+    task = turn.scope.task(event.task)
+    turn.scope.set_in_flight(task, False)
+    compiled = turn.scope.compiled(event.task)
+    if event.error is not None:
+        task.code = event.code
+        _failed(turn, compiled, task, None, event.error)
+        return
+    output = _as_object(event.value)
+    _read_metadata(task, output)
+    match _definition(compiled).pattern:
+        case Pattern.TASK_ASYNC | Pattern.TASK_SCHEDULER:
+            pass  # an acknowledgement; the completion decides
+        case Pattern.TASK_SYNC:
+            task.output = output
+            _conclude(turn, compiled, task, output, is_success=None)
+        case Pattern.FLOW_ASYNC | Pattern.FLOW_SYNC as pattern:
+            task.output = output
+            _child_started(turn, compiled, task, pattern)
+
+
+def _child_started(turn: Turn, compiled: CompiledTask, task: TaskState, pattern: Pattern) -> None:
+    if task.child_id is None:
+        _failed(turn, compiled, task, None, "the answer carries no execution_id")
+        return
+    try:
+        turn.map_output(compiled, {"execution_id": task.child_id})
+    except MappingError as error:
+        _failed(turn, compiled, task, None, str(error))
+        return
+    if pattern is Pattern.FLOW_ASYNC:
+        turn.complete(task, TaskStatus.SUCCEED)
+
+
+def task_completed(turn: Turn, event: TaskCompleted) -> None:
+    """Apply a completion from outside; ``transition`` has checked that the task waits for one."""
+    task = turn.scope.task(event.task)
+    output = dict(event.payload)
+    _read_metadata(task, output)
+    if output:
+        task.output = output
+    _conclude(turn, turn.scope.compiled(event.task), task, output, is_success=event.success)
+
+
+def child_ended(turn: Turn, event: ChildEnded) -> None:
+    """Apply the end of a sub-flow to the task that waits for it; anything stale changes nothing."""
+    task = turn.scope.peek(event.task)
+    if task is None or task.status is not TaskStatus.RUNNING or task.attempt != event.attempt:
+        return
+    if task.is_in_flight:  # the child was quicker than the answer that announces it
+        attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, {"execution_id": event.child_id}))
+        if task.status is not TaskStatus.RUNNING:
+            return
+    task = turn.scope.task(event.task)
+    if task.child_id != event.child_id:
+        return
+    task.code, task.msg = event.code, event.msg
+    task.ext = dict(event.ext) if event.ext else None
+    task.output = dict(event.context)
+    is_success = event.status in (FlowStatus.SUCCEED, FlowStatus.KEY_SUCCEED)
+    _conclude(turn, turn.scope.compiled(event.task), task, task.output, is_success=is_success)
+
+
+def timed_out(turn: Turn, task: TaskState) -> None:
+    """A timeout is always a failure, whatever conditions say (decisions, 2)."""
+    _failed(turn, turn.scope.compiled(task.name), task, None, "timeout")
+
+
+def _conclude(
+    turn: Turn, compiled: CompiledTask, task: TaskState, output: dict[str, Any] | None, *, is_success: bool | None
+) -> None:
+    """Judge an answer. ``is_success`` None: a synchronous one, judged by itself (rill-dsl 12.4)."""
+    is_sync = is_success is None
+    try:
+        succeeded = _judge(compiled, output, is_success)
+    except ConditionError as error:
+        _failed(turn, compiled, task, output, str(error), is_own_fault=True)
+        return
+    if not succeeded:
+        # A completion with conditions maps its output although it failed; a failed sync answer only when tolerated.
+        _failed(turn, compiled, task, output, maps_always=not is_sync and compiled.has_conditions)
+        return
+    try:
+        if output:
+            turn.map_output(compiled, output)
+    except MappingError as error:
+        _failed(turn, compiled, task, output, str(error), is_own_fault=True)
+        return
+    turn.complete(task, TaskStatus.SUCCEED)
+
+
+def _judge(compiled: CompiledTask, output: Mapping[str, Any] | None, is_success: bool | None) -> bool:
+    if output is None:
+        return False
+    if compiled.conditions:
+        return all_hold(compiled.conditions, document("output", output))
+    if compiled.fail_conditions:
+        return not all_hold(compiled.fail_conditions, document("output", output))
+    return says_success(output) if is_success is None else is_success
+
+
+def says_success(payload: Mapping[str, Any]) -> bool:
+    """Read ``result_type``: absent or SUCCESS in any case is success, anything else a failure."""
+    result = payload.get("result_type")
+    return result is None or str(result).upper() == "SUCCESS"
+
+
+def _failed(
+    turn: Turn,
+    compiled: CompiledTask,
+    task: TaskState,
+    output: dict[str, Any] | None,
+    msg: str | None = None,
+    *,
+    is_own_fault: bool = False,
+    maps_always: bool = False,
+) -> None:
+    """End a failed attempt: try again, or end the task. ``is_own_fault``: mapping its output is not possible."""
+    if msg is not None:
+        task.msg = msg
+    turn.end_attempt(task)
+    if _will_retry(turn, compiled, task, output):
+        return
+    tolerated = compiled.definition.tolerance
+    if output and not is_own_fault and (tolerated or maps_always):
+        try:
+            turn.map_output(compiled, output)
+        except MappingError as error:
+            task.msg = str(error)
+    turn.complete(task, TaskStatus.SKIPPED if tolerated else TaskStatus.FAILED)
+
+
+def _will_retry(turn: Turn, compiled: CompiledTask, task: TaskState, output: dict[str, Any] | None) -> bool:
+    retry = _definition(compiled).retry
+    if task.attempt > retry.max_retry_times:
+        return False
+    if compiled.retry_conditions:
+        try:
+            if output is None or not any_holds(compiled.retry_conditions, document("output", output)):
+                return False
+        except ConditionError as error:
+            task.msg = task.msg or str(error)
+            return False
+    turn.scope.set_status(task, TaskStatus.READY)
+    delay_ms = retry_delay_s(retry.interval_s, retry.multiplier, task.attempt) * 1000
+    if delay_ms > 0:
+        turn.scope.set_timer(task, "retry", turn.at + delay_ms)
+    else:
+        turn.scope.ready.append(task.name)
+    return True
+
+
+_LONGEST_DELAY_S = 365 * 86_400
+
+
+def retry_delay_s(interval_s: int, multiplier: float, attempts: int) -> int:
+    """Return trunc(interval x multiplier^attempts), at most a year; attempts counts those already made (11.1)."""
+    if interval_s <= 0:
+        return 0
+    factor = multiplier if multiplier > 0 else 1.0
+    try:
+        return int(min(interval_s * factor**attempts, _LONGEST_DELAY_S))
+    except OverflowError:
+        return _LONGEST_DELAY_S
+
+
+def positive_integer(value: Any) -> int | None:
+    """Read a timeout: only a positive integer, as number or text, counts (rill-dsl 11.2)."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
+
+
+def _forget_last_answer(task: TaskState) -> None:
+    task.output = task.code = task.msg = task.ext = task.invoke_id = task.child_id = None
+
+
+def _as_object(value: Any) -> dict[str, Any] | None:
+    """Return an answer as output (rill-dsl 12.4): list -> {"data": list}, scalar -> {}, nothing -> None."""
+    if value is None or isinstance(value, dict):
+        return value
+    return {"data": value} if isinstance(value, list) else {}
+
+
+def _read_metadata(task: TaskState, output: Mapping[str, Any] | None) -> None:
+    """Keep code, message and ids of an answer, those in ``data`` winning (rill-dsl 12.4)."""
+    if not output:
+        return
+    data = output.get("data")
+    for source in (output, data) if isinstance(data, dict) else (output,):
+        task.code = _text(source, "error_code", "code") or task.code
+        task.msg = _text(source, "error_msg", "msg") or task.msg
+        task.invoke_id = _text(source, "invoke_id") or task.invoke_id
+        task.child_id = _text(source, "execution_id") or task.child_id
+
+
+def _text(source: Mapping[str, Any], *names: str) -> str | None:
+    for name in names:
+        value = source.get(name)
+        if value is not None:
+            return str(value) if isinstance(value, _SHOWN_AS_TEXT) else None
+    return None
+
+
+def _definition(compiled: CompiledTask) -> FunctionTask:
+    definition = compiled.definition
+    assert isinstance(definition, FunctionTask)
+    return definition

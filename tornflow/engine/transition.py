@@ -1,0 +1,180 @@
+"""The heart: one event changes one scope and yields commands.
+
+Theory. A scope is in order when nothing is left to do *now*: every ready task was started (or waits for the next step,
+because this one did its share), and if no task is ready or running, the flow has its final status. Each event disturbs
+that order in one place; ``step`` applies the disturbance, then starts what became ready, then settles. Nothing here
+does input or output, reads a clock or makes ids, and a late, doubled or foreign event changes nothing.
+
+An event that its sender must be told about (a completion for a task that does not wait for one) raises
+``IllegalTransition`` *before* anything is changed. Everything else never raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from tornflow.engine import function
+from tornflow.engine.commands import AnnounceFlow, Command, Deliver, DispatchTask
+from tornflow.engine.ending import finish, settle, terminate, time_out
+from tornflow.engine.events import (
+    AttemptEnded,
+    ChildEnded,
+    Continued,
+    Delivered,
+    Event,
+    Paused,
+    Recovered,
+    Resumed,
+    Submitted,
+    TaskCompleted,
+    Terminated,
+    TimerFired,
+)
+from tornflow.engine.scope import Scope
+from tornflow.engine.starting import run_ready
+from tornflow.engine.turn import Turn
+from tornflow.errors import ExecutionFinished, TaskFinished, TaskNotFound, TaskNotRunning, WrongCategory
+from tornflow.model.descriptor import FunctionTask
+from tornflow.model.status import FlowStatus, Pattern, TaskStatus
+
+
+def step(scope: Scope, events: Iterable[Event]) -> list[Command]:
+    """Apply events in order and return what to do once the change is saved."""
+    commands: list[Command] = []
+    for event in events:
+        apply(scope, event, commands)
+    return commands
+
+
+def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
+    """Apply one event to a scope, appending commands.
+
+    Raises:
+        IllegalTransition, TaskNotFound: the event does not fit; the scope is as it was, no command was added.
+    """
+    turn = Turn(scope, event.at, commands)
+    if isinstance(event, Delivered):
+        _delivered(turn, event)
+        return
+    if isinstance(event, Recovered):
+        _recovered(turn)
+    if scope.state.status.is_completed:
+        _refuse_late(scope, event)
+        return
+    _disturb(turn, event)
+    if scope.is_dirty and not scope.state.status.is_completed:
+        scope.state.updated_at = event.at
+        if not scope.state.is_paused:
+            run_ready(turn)
+            settle(turn)
+
+
+def _disturb(turn: Turn, event: Event) -> None:
+    match event:
+        case Submitted():
+            _submitted(turn)
+        case AttemptEnded():
+            function.attempt_ended(turn, event)
+        case TaskCompleted():
+            _check_awaits_completion(turn.scope, event.task)
+            function.task_completed(turn, event)
+        case ChildEnded():
+            function.child_ended(turn, event)
+        case TimerFired():
+            _timer_fired(turn)
+        case Continued():
+            turn.scope.is_dirty |= bool(turn.scope.ready)
+        case Paused():
+            _set_paused(turn, True)
+        case Resumed():
+            _set_paused(turn, False)
+            _timer_fired(turn)
+        case Terminated():
+            terminate(turn)
+        case Recovered() | Delivered():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _submitted(turn: Turn) -> None:
+    scope, state = turn.scope, turn.scope.state
+    state.status = FlowStatus.RUNNING
+    state.invocations.append([turn.at, None])
+    scope.is_dirty = True
+    turn.commands.append(AnnounceFlow(FlowStatus.RUNNING))
+    if state.error_type is not None:  # nothing to run: the workflow's name is not registered
+        finish(turn, FlowStatus.FAILED)
+        return
+    if scope.program.timeout is not None:
+        root = {"context": state.context, "input": {}, "output": {}}
+        seconds = function.positive_integer(scope.program.timeout(root, scope.env))
+        if seconds is not None:
+            state.due_at = turn.at + seconds * 1000
+    for name in scope.graph.roots:
+        turn.make_ready(name)
+
+
+def _check_awaits_completion(scope: Scope, name: str) -> None:
+    """Refuse a completion exactly as rill-http-api 5.3 asks."""
+    compiled = scope.graph.tasks.get(name)
+    if compiled is None:
+        raise TaskNotFound(f"storage can not get taskInfo:{name}", task=name)
+    status = scope.status_of(name)
+    if status.is_completed:
+        raise TaskFinished(f"repeated finish task {name}", task=name)
+    definition = compiled.definition
+    if not isinstance(definition, FunctionTask):
+        raise WrongCategory(f"task {name} category is {definition.category.value}, not function", task=name)
+    # The answer of a synchronous attempt is its only end; the reference keeps such a task READY meanwhile.
+    if status is not TaskStatus.RUNNING or definition.pattern in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
+        raise TaskNotRunning(f"attempt finish wrong task {name}", task=name)
+
+
+def _timer_fired(turn: Turn) -> None:
+    scope = turn.scope
+    if scope.state.is_paused:
+        return
+    if scope.state.due_at is not None and scope.state.due_at <= turn.at:
+        time_out(turn)
+        return
+    while (task := scope.pop_due(turn.at)) is not None:
+        kind = task.timer
+        scope.clear_timer(task)
+        if kind == "timeout":
+            function.timed_out(turn, task)
+        else:
+            task.timer = "waited" if kind == "wait" else None
+            scope.ready.append(task.name)
+
+
+def _set_paused(turn: Turn, is_paused: bool) -> None:
+    state = turn.scope.state
+    if state.is_paused != is_paused:
+        state.is_paused = is_paused
+        turn.scope.is_dirty = True
+
+
+def _delivered(turn: Turn, event: Delivered) -> None:
+    if turn.scope.state.outbox.pop(event.message_id, None) is not None:
+        turn.scope.is_dirty = True
+
+
+def _recovered(turn: Turn) -> None:
+    """Yield again what the saved state says is in hand. Nothing changes but who does it."""
+    scope = turn.scope
+    scope.is_dirty = True
+    turn.commands.extend(Deliver(message_id) for message_id in scope.state.outbox)
+    if scope.state.status.is_completed:
+        return
+    if scope.open_attempts:
+        for name, task in scope.state.tasks.items():
+            if task.is_in_flight:
+                turn.commands.append(DispatchTask(name, task.attempt, task.input or {}))
+
+
+def _refuse_late(scope: Scope, event: Event) -> None:
+    """A finished flow refuses completions and ignores everything else."""
+    if isinstance(event, TaskCompleted):
+        raise ExecutionFinished(f"{scope.state.key.execution_id} is finished", execution_id=scope.state.key.execution_id)

@@ -1,0 +1,111 @@
+"""One application of events to a scope: the moment, and the commands that pile up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tornflow.engine.commands import AbandonAttempt, AnnounceTask, Command
+from tornflow.engine.mapping import MappingError
+from tornflow.engine.program import CompiledTask
+from tornflow.engine.scope import Scope
+from tornflow.model.execution import TaskState
+from tornflow.model.status import TaskStatus
+
+MISSING: Any = object()
+
+
+class Turn:
+    """Changes one scope by the rules of ``rill-dsl`` 4; every module of the engine works through it."""
+
+    __slots__ = ("at", "commands", "scope")
+
+    def __init__(self, scope: Scope, at: int, commands: list[Command]) -> None:
+        self.scope = scope
+        self.at = at
+        self.commands = commands
+
+    # --- readiness (rill-dsl 4.3)
+
+    def make_ready(self, name: str) -> None:
+        task = self.scope.task(name)
+        self.scope.set_status(task, TaskStatus.READY)
+        self.scope.ready.append(name)
+
+    def wake_successors(self, compiled: CompiledTask) -> None:
+        """Called exactly once for a task, when it becomes SUCCEED or SKIPPED."""
+        scope = self.scope
+        for name in compiled.successors:
+            follower = scope.graph.tasks[name]
+            left = scope.close_predecessor(name)
+            if (left == 0 or follower.definition.is_stream_input) and _is_untouched(scope, name):
+                self.make_ready(name)
+
+    def wake_stream_readers(self, compiled: CompiledTask) -> None:
+        """Called when a task with stream output leaves NOT_STARTED."""
+        for name in compiled.successors:
+            if self.scope.graph.tasks[name].definition.is_stream_input and _is_untouched(self.scope, name):
+                self.make_ready(name)
+
+    # --- completion
+
+    def complete(self, task: TaskState, status: TaskStatus, msg: str | None = None) -> None:
+        """Give a task its final status and let its successors know."""
+        scope = self.scope
+        if msg is not None:
+            task.msg = msg
+        self.end_attempt(task)
+        scope.set_status(task, status)
+        self.commands.append(AnnounceTask(task.name, status, task.attempt))
+        if status.is_ok:
+            self.wake_successors(scope.graph.tasks[task.name])
+
+    def end_attempt(self, task: TaskState) -> None:
+        """Close the books of the running attempt: timer, times, what is in flight."""
+        scope = self.scope
+        if task.due_at is not None:
+            scope.clear_timer(task)
+        if task.is_in_flight:
+            scope.set_in_flight(task, False)
+            self.commands.append(AbandonAttempt(task.name, task.attempt))
+        if task.invocations and task.invocations[-1][1] is None:
+            task.invocations[-1][1] = self.at
+
+    def fail_or_skip(self, task: TaskState, msg: str | None = None) -> None:
+        """End a failed task: SKIPPED where it is tolerated (rill-dsl 2.1), else FAILED."""
+        tolerated = self.scope.graph.tasks[task.name].definition.tolerance
+        self.complete(task, TaskStatus.SKIPPED if tolerated else TaskStatus.FAILED, msg)
+
+    # --- context
+
+    def map_output(self, compiled: CompiledTask, output: Any) -> None:
+        """Run the outputMappings on the context.
+
+        Raises:
+            MappingError: a strict rule failed, or the context would pass its limit; the context is as before.
+        """
+        scope = self.scope
+        context = scope.state.context
+        before = {key: context.get(key, MISSING) for key in compiled.map_output.keys}
+        changed = compiled.map_output(context, output, scope.env)
+        if not changed:
+            return
+        size = scope.context_size(changed)
+        limit = scope.rules.context_limit_bytes
+        if size > limit:
+            _restore(context, before)
+            scope.context_size(changed)
+            raise MappingError(f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}")
+        scope.touch_context(changed)
+
+
+def _is_untouched(scope: Scope, name: str) -> bool:
+    return scope.status_of(name) is TaskStatus.NOT_STARTED
+
+
+def _restore(context: dict[str, Any], before: Mapping[str, Any]) -> None:
+    for key, value in before.items():
+        if value is MISSING:
+            context.pop(key, None)
+        else:
+            context[key] = value

@@ -1,0 +1,203 @@
+"""How a scope lies in a store: one head, and parts once it has grown.
+
+A small scope is written whole with each step: one blob is cheaper than a row per task. When the head passes
+``engine.head_inline_limit_bytes`` the scope is *split*: from then on tasks and context entries are parts of their own
+and a step writes only those that it changed. A scope never goes back.
+
+Parts: ``t:<task name>`` and ``c:<context key>``, both JSON. The head is a JSON object; its ``v`` is the form's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tornflow.engine.scope import Scope
+from tornflow.model.execution import ParentLink, ScopeKey, ScopeState, TaskState
+from tornflow.model.jsontext import dumps, loads
+from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.spi.storage import ScopeWrite, StoredScope, Summary
+
+VERSION = 1
+_SPLIT = "split"
+
+
+def encode(scope: Scope, node_id: str, inline_limit_bytes: int, *, is_fresh: bool = False) -> ScopeWrite:
+    """Return the write that stores what the last step changed."""
+    state = scope.state
+    if scope.storage_form is None:
+        head = dumps(_head(state, is_inline=True))
+        parts: dict[str, bytes | None] = {}
+        if len(head) > inline_limit_bytes:
+            scope.storage_form = _SPLIT
+            head = dumps(_head(state, is_inline=False))
+            parts = _parts(state, set(state.tasks), set(state.context))
+    else:
+        head = dumps(_head(state, is_inline=False))
+        parts = _parts(state, scope.dirty_tasks, scope.dirty_context)
+    is_news = state.key.path == "" and scope.saved_status is not state.status
+    return ScopeWrite(
+        key=state.key,
+        expected_revision=state.revision,
+        head=head,
+        parts=parts,
+        owner=node_id if scope.has_work_in_hand else None,
+        due_at=scope.next_due,
+        summary=summary_of(state) if is_news else None,
+        idempotency_key=state.idempotency_key if scope.is_new else None,
+        is_fresh=is_fresh,
+    )
+
+
+def summary_of(state: ScopeState) -> Summary:
+    return Summary(
+        execution_id=state.key.execution_id,
+        business=state.workspace,
+        feature=state.dag_name,
+        status=state.status.value.lower(),
+        submitted_at=state.created_at,
+        finished_at=state.finished_at,
+        expires_at=state.expires_at,
+        code=state.code,
+        family=state.family,
+        workflow_name=state.workflow_name,
+        parent_id=state.parent.execution_id if state.parent else None,
+    )
+
+
+def _head(state: ScopeState, *, is_inline: bool) -> dict[str, Any]:
+    head: dict[str, Any] = {
+        "v": VERSION,
+        "md5": state.descriptor_md5,
+        "status": state.status,
+        "created": state.created_at,
+        "updated": state.updated_at,
+        "workspace": state.workspace,
+        "dag": state.dag_name,
+        "family": state.family,
+        "invocations": state.invocations,
+    }
+    for name, value in (
+        ("finished", state.finished_at),
+        ("paused", state.is_paused),
+        ("code", state.code),
+        ("msg", state.msg),
+        ("ext", state.ext),
+        ("due", state.due_at),
+        ("workflow", state.workflow_name),
+        ("raw", state.raw_input),
+        ("error_type", state.error_type),
+        ("idem", state.idempotency_key),
+        ("callback", state.callback),
+        ("routes", state.routes),
+        ("outbox", state.outbox),
+        ("expires", state.expires_at),
+    ):
+        if value is not None and value is not False and value != [] and value != {}:
+            head[name] = value
+    if state.parent is not None:
+        parent = state.parent
+        head["parent"] = [parent.execution_id, parent.path, parent.task, parent.attempt]
+    if is_inline:
+        head["context"] = state.context
+        head["tasks"] = [_task_row(task) for task in state.tasks.values()]
+    return head
+
+
+def _parts(state: ScopeState, tasks: set[str], keys: set[str]) -> dict[str, bytes | None]:
+    parts: dict[str, bytes | None] = {"t:" + name: dumps(_task_row(state.tasks[name])) for name in tasks}
+    for key in keys:
+        parts["c:" + key] = dumps(state.context[key]) if key in state.context else None
+    return parts
+
+
+def _task_row(task: TaskState) -> list[Any]:
+    return [
+        task.name,
+        task.status,
+        task.attempt,
+        task.is_in_flight,
+        task.invocations,
+        task.input,
+        # A pass hands its input through; writing it twice would double the row.
+        None if task.output is task.input else task.output,
+        task.output is task.input and task.input is not None,
+        task.code,
+        task.msg,
+        task.ext,
+        task.invoke_id,
+        task.child_id,
+        task.timer,
+        task.due_at,
+        task.is_marked,
+        task.skip_next,
+        task.progress_args,
+        task.groups,
+    ]
+
+
+def _task(row: list[Any]) -> TaskState:
+    (
+        name, status, attempt, is_in_flight, invocations, task_input, output, is_same, code, msg, ext, invoke_id,
+        child_id, timer, due_at, is_marked, skip_next, progress_args, groups,
+    ) = row  # fmt: skip
+    return TaskState(
+        name, TaskStatus(status), attempt, is_in_flight, invocations, task_input, task_input if is_same else output,
+        code, msg, ext, invoke_id, child_id, timer, due_at, is_marked, skip_next, progress_args, groups,
+    )  # fmt: skip
+
+
+def decode(stored: StoredScope) -> tuple[ScopeState, bool]:
+    """Return the state and whether it is split."""
+    head: Mapping[str, Any] = loads(stored.head)
+    is_split = "tasks" not in head
+    state = _state(stored.key, head)
+    state.revision = stored.revision
+    if is_split:
+        _read_parts(state, stored.parts)
+    else:
+        state.context = head["context"]
+        state.tasks = {row[0]: _task(row) for row in head["tasks"]}
+    return state, is_split
+
+
+def _read_parts(state: ScopeState, parts: Mapping[str, bytes]) -> None:
+    for name, body in parts.items():
+        if name.startswith("t:"):
+            state.tasks[name[2:]] = _task(loads(body))
+        else:
+            state.context[name[2:]] = loads(body)
+
+
+def _state(key: ScopeKey, head: Mapping[str, Any]) -> ScopeState:
+    parent = head.get("parent")
+    return ScopeState(
+        key=key,
+        descriptor_md5=head["md5"],
+        status=FlowStatus(head["status"]),
+        is_paused=head.get("paused", False),
+        created_at=head["created"],
+        updated_at=head["updated"],
+        finished_at=head.get("finished"),
+        invocations=head["invocations"],
+        code=head.get("code"),
+        msg=head.get("msg"),
+        ext=head.get("ext"),
+        due_at=head.get("due"),
+        family=head["family"],
+        workflow_name=head.get("workflow"),
+        raw_input=head.get("raw"),
+        error_type=head.get("error_type"),
+        workspace=head["workspace"],
+        dag_name=head["dag"],
+        idempotency_key=head.get("idem"),
+        callback=head.get("callback"),
+        parent=ParentLink(*parent) if parent else None,
+        routes=head.get("routes", []),
+        outbox=head.get("outbox", {}),
+        expires_at=head.get("expires"),
+    )
+
+
+def mark_split(scope: Scope) -> None:
+    scope.storage_form = _SPLIT

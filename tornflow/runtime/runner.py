@@ -1,0 +1,317 @@
+"""The shell around ``step``: one lane per scope, save first, act second.
+
+Events for one scope queue in its lane; what has gathered while the last commit was out is applied as one step and one
+commit. Events for different scopes run side by side and share commits inside the store. Requests wait for the commit
+that holds their effect; events of our own (answers, timers, messages) are kept and tried again until they are stored,
+because losing one would leave a flow waiting for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from tornflow.engine.commands import Command
+from tornflow.engine.events import AttemptEnded, Event
+from tornflow.engine.program import Program, Rules
+from tornflow.engine.scope import Scope
+from tornflow.engine.transition import apply
+from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, TornflowError
+from tornflow.model.execution import ScopeKey, ScopeState
+from tornflow.runtime.codec import decode, encode, mark_split
+from tornflow.spi.storage import Storage
+
+_log = structlog.get_logger("tornflow.runner")
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+_BATCH = 256
+
+Waiter = asyncio.Future[None] | None
+_Entry = tuple[Event, Waiter]
+ProgramSource = Callable[[ScopeState], Awaitable[Program]]
+
+
+class Actor(Protocol):
+    """Carries out what follows from a step."""
+
+    def saved(self, scope: Scope) -> None:
+        """A step of this scope is durable."""
+
+    def act(self, scope: Scope, commands: list[Command]) -> None:
+        """Carry out its commands; not called while draining, recovery will find the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    node_id: str
+    cache_scopes: int = 2000
+    head_inline_limit_bytes: int = 16_384
+    finished_retention_ms: int = 86_400_000
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    key: ScopeKey
+    queue: deque[tuple[Event, Waiter]] = field(default_factory=deque)
+    scope: Scope | None = None
+    is_running: bool = False
+
+
+class Runner:
+    """``actor`` is set by the wiring before the first event."""
+
+    actor: Actor
+
+    def __init__(self, storage: Storage, programs: ProgramSource, rules: Rules, settings: RunnerSettings) -> None:
+        self._storage = storage
+        self._programs = programs
+        self._rules = rules
+        self._settings = settings
+        self._lanes: OrderedDict[ScopeKey, _Lane] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # --- intake
+
+    async def create(self, state: ScopeState, program: Program, event: Event, *, is_fresh: bool = False) -> None:
+        """Store a new scope together with its first step and return once that is durable.
+
+        Raises:
+            RevisionConflict: the scope exists. DuplicateKey: the idempotency key is taken. Nothing was stored.
+        """
+        lane = self._lane(state.key)
+        while lane.is_running:  # only when the id of a finished execution is used again
+            await asyncio.sleep(0.001)
+            lane = self._lane(state.key)
+        lane.is_running = True
+        try:
+            scope = Scope(state, program, self._rules, is_new=True)
+            commands: list[Command] = []
+            apply(scope, event, commands)
+            lane.scope = None
+            await self._save(scope, is_fresh=is_fresh)
+            lane.scope = scope
+            self._act(scope, commands)
+        finally:
+            lane.is_running = False
+            self._rest(lane)
+
+    async def apply(self, key: ScopeKey, event: Event) -> None:
+        """Apply an event on behalf of a request; return once it is durable.
+
+        Raises:
+            ExecutionNotFound, IllegalTransition, StorageError: nothing was changed.
+        """
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(key, event, waiter)
+        await waiter
+
+    def post(self, key: ScopeKey, event: Event) -> None:
+        """Apply an event of our own as soon as possible; it is never lost while the process lives."""
+        self._put(key, event, None)
+
+    async def view(self, key: ScopeKey) -> Scope | None:
+        """Return a scope for reading only, as last committed or about to be; None if there is none."""
+        lane = self._lanes.get(key)
+        if lane is not None and lane.scope is not None and not lane.is_running:
+            self._lanes.move_to_end(key)
+            return lane.scope
+        return await self._load(key)
+
+    async def drain(self) -> None:
+        """Stop acting on commands and return when every event in hand is stored."""
+        self._is_draining = True
+        while any(lane.is_running or lane.queue for lane in self._lanes.values()):
+            self._idle.clear()
+            await self._idle.wait()
+
+    def forget(self, key: ScopeKey) -> None:
+        """Drop what is cached of a scope that was deleted."""
+        lane = self._lanes.get(key)
+        if lane is not None and not lane.is_running:
+            del self._lanes[key]
+
+    # --- lanes
+
+    def _lane(self, key: ScopeKey) -> _Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(key)
+        else:
+            self._lanes.move_to_end(key)
+        return lane
+
+    def _put(self, key: ScopeKey, event: Event, waiter: Waiter) -> None:
+        lane = self._lane(key)
+        lane.queue.append((event, waiter))
+        if not lane.is_running:
+            self._wake(lane)
+
+    def _wake(self, lane: _Lane) -> None:
+        lane.is_running = True
+        task = asyncio.get_running_loop().create_task(self._run(lane))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _rest(self, lane: _Lane) -> None:
+        if lane.queue:
+            self._wake(lane)
+            return
+        if lane.scope is None:
+            self._lanes.pop(lane.key, None)
+        self._evict()
+        self._idle.set()
+
+    def _evict(self) -> None:
+        """Keep at most ``cache_scopes`` lanes; those at work stay. Looks at few lanes each time."""
+        surplus = len(self._lanes) - self._settings.cache_scopes
+        for key in [key for key, _ in zip(self._lanes, range(min(surplus, 8)), strict=False)] if surplus > 0 else ():
+            lane = self._lanes[key]
+            if lane.is_running or lane.queue:
+                self._lanes.move_to_end(key)
+            else:
+                del self._lanes[key]
+
+    async def _run(self, lane: _Lane) -> None:
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while lane.queue:
+                try:
+                    await self._turn(lane)
+                    pause_s = _FIRST_PAUSE_S
+                except RevisionConflict:
+                    lane.scope = None  # another node was first: read again, apply again
+                except StorageError as error:
+                    lane.scope = None
+                    _refuse_requests(lane, error)
+                    if lane.queue:
+                        _log.warning("storage unavailable, will try again", execution_id=lane.key[0], reason=str(error))
+                        await asyncio.sleep(pause_s)
+                        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        finally:
+            lane.is_running = False
+            self._rest(lane)
+
+    async def _turn(self, lane: _Lane) -> None:
+        """Apply what is queued, save it, act. Events leave the queue only when their fate is sealed."""
+        scope = lane.scope or await self._load_for(lane)
+        if scope is None:
+            return
+        commands: list[Command] = []
+        batch = [lane.queue[index] for index in range(min(len(lane.queue), _BATCH))]
+        refusals: list[TornflowError | None] = [_apply(scope, event, commands) for event, _ in batch]
+        if any(isinstance(refusal, _Broken) for refusal in refusals):
+            lane.scope = None  # half applied by a bug: start over without the event that broke
+            lane.queue = deque(_without_broken(batch, refusals, list(lane.queue)[len(batch) :]))
+            return
+        if scope.is_dirty:
+            await self._save(scope)
+        for (_event, waiter), refusal in zip(batch, refusals, strict=True):
+            lane.queue.popleft()
+            _answer(waiter, refusal)
+        self._act(scope, commands)
+
+    async def _load_for(self, lane: _Lane) -> Scope | None:
+        """Load the scope of a lane; when there is none to be had, refuse what is queued."""
+        execution_id = lane.key.execution_id
+        try:
+            lane.scope = await self._load(lane.key)
+        except StorageError:
+            raise
+        except Exception as error:
+            _log.exception("an execution cannot be read", execution_id=execution_id)
+            _refuse_all(lane, _Broken(f"execution {execution_id} cannot be read: {error}"))
+            return None
+        if lane.scope is None:
+            _refuse_all(lane, ExecutionNotFound(f"execution {execution_id} not found", execution_id=execution_id))
+        return lane.scope
+
+    def _act(self, scope: Scope, commands: list[Command]) -> None:
+        if commands and not self._is_draining:
+            self.actor.act(scope, commands)
+
+    async def _save(self, scope: Scope, *, is_fresh: bool = False) -> None:
+        state = scope.state
+        settings = self._settings
+        if state.finished_at is not None and state.expires_at is None:
+            state.expires_at = state.finished_at + settings.finished_retention_ms
+        write = encode(scope, settings.node_id, settings.head_inline_limit_bytes, is_fresh=is_fresh)
+        await self._storage.commit(write)
+        scope.saved()
+        self.actor.saved(scope)
+
+    async def _load(self, key: ScopeKey) -> Scope | None:
+        stored = await self._storage.load(key)
+        if stored is None:
+            return None
+        state, is_split = decode(stored)
+        scope = Scope(state, await self._programs(state), self._rules)
+        if is_split:
+            mark_split(scope)
+        return scope
+
+
+class _Broken(TornflowError):
+    """A bug in a step; the event is dropped, the flow is kept."""
+
+    code = "internal_error"
+
+
+def _apply(scope: Scope, event: Event, commands: list[Command]) -> TornflowError | None:
+    try:
+        apply(scope, event, commands)
+    except TornflowError as error:
+        return error
+    except Exception as error:
+        _log.exception("a step broke", execution_id=scope.state.key.execution_id, event=type(event).__name__)
+        return _Broken(f"internal error: {error}")
+    return None
+
+
+def _without_broken(
+    batch: list[_Entry], refusals: list[TornflowError | None], rest: list[_Entry]
+) -> Iterator[_Entry]:
+    for entry, refusal in zip(batch, refusals, strict=True):
+        if not isinstance(refusal, _Broken):
+            yield entry
+            continue
+        event, waiter = entry
+        _answer(waiter, refusal)
+        if isinstance(event, AttemptEnded) and event.error is None:
+            # The task must not wait for ever because of our bug: let the attempt fail instead.
+            yield replace(event, value=None, error=refusal.message), None
+    yield from rest
+
+
+def _answer(waiter: Waiter, refusal: TornflowError | None) -> None:
+    if waiter is None or waiter.done():
+        return
+    if refusal is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(refusal)
+
+
+def _refuse_all(lane: _Lane, error: TornflowError) -> None:
+    while lane.queue:
+        _event, waiter = lane.queue.popleft()
+        _answer(waiter, error)
+
+
+def _refuse_requests(lane: _Lane, error: StorageError) -> None:
+    """Requests learn that nothing was stored; events of our own stay in the queue."""
+    kept = deque[tuple[Event, Waiter]]()
+    for event, waiter in lane.queue:
+        if waiter is None:
+            kept.append((event, None))
+        else:
+            _answer(waiter, error)
+    lane.queue = kept
