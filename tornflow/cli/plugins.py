@@ -36,7 +36,8 @@ def plugins_command() -> int:
 
 
 def _row(state: str, report: PluginReport) -> tuple[str, str, str, str]:
-    return state, report.name, f"{report.distribution} {report.version}".strip(), report.error or "; ".join(report.gives)
+    source = f"{report.distribution} {report.version}".strip()
+    return state, report.name, source, report.error or "; ".join(report.gives)
 
 
 def _show(rows: Sequence[tuple[str, str, str, str]]) -> None:

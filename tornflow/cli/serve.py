@@ -11,8 +11,8 @@ from tornflow.logs import configure_logs
 @click.command("serve")
 @click.option("--config", "config_file", metavar="FILE", help="YAML file with settings (conf/tornflow.yaml has all).")
 @click.option("--host", metavar="ADDRESS", help="Address to bind [default: 127.0.0.1].")
-@click.option("--port", type=int, metavar="PORT", help="Port of both REST families and the web pages [default: 8080].")
-@click.option("--dapr-port", type=int, metavar="PORT", help="Second port for Dapr clients, 0 closes it [default: 3500].")
+@click.option("--port", type=int, metavar="PORT", help="Port of both REST families and the web UI [default: 8080].")
+@click.option("--dapr-port", type=int, metavar="PORT", help="Port for Dapr clients, 0 closes it [default: 3500].")
 @click.option("--storage", metavar="URL", help="Where executions live [default: sqlite:///var/tornflow.db].")
 @click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Any other setting; may be repeated.")
 def serve_command(
