@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tornflow.config.sections import About
+from tornflow.config.about import About
 from tornflow.config.settings import Settings
 
 

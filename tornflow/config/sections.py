@@ -1,38 +1,10 @@
-"""Every setting: name, default, unit, range and meaning in one place. Files, manual and checks are drawn from here."""
+"""The sections of the configuration. Files, manual and checks are drawn from here; stores and plug-ins beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
-T = TypeVar("T")
-KIB = 1024
-MIB = 1024 * KIB
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a setting says of itself. ``minimum`` and ``maximum`` are inclusive; ``one_of`` lists the only values."""
-
-    doc: str
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    one_of: tuple[str, ...] = ()
-    environ: tuple[str, ...] = ()  # names of environment variables beside the regular one
-    is_secret: bool = False
-
-
-def setting(default: T, doc: str, **about: Any) -> T:
-    """A field of a section. A mapping default is copied for every instance, so that nobody shares it."""
-    metadata = {"about": About(doc, **about)}
-    made: Any = (
-        field(default_factory=default.copy, metadata=metadata)
-        if isinstance(default, dict)
-        else field(default=default, metadata=metadata)
-    )
-    return made  # type: ignore[no-any-return]
+from tornflow.config.about import KIB, MIB, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,47 +39,6 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteSettings:
-    """Used when the storage URL begins with sqlite://"""
-
-    batch_limit: int = setting(256, "writes that share one transaction at most", unit="writes", minimum=1)
-    max_pending_writes: int = setting(
-        20_000, "writes that wait for the disk; more are refused", unit="writes", minimum=1
-    )
-    revision_cache: int = setting(65_536, "scopes whose revision is remembered", unit="scopes", minimum=1)
-    page_cache_mib: int = setting(64, "page cache of the writing connection", unit="MiB", minimum=1)
-    checkpoint_pages: int = setting(
-        4000, "pages of 4 KiB in the write-ahead log before they move into the database file", unit="pages", minimum=1
-    )
-    journal_limit_mib: int = setting(64, "the write-ahead log is cut back to this", unit="MiB", minimum=1)
-    busy_timeout_ms: int = setting(5000, "patience with other programs that lock the file", unit="ms", minimum=1)
-
-
-@dataclass(frozen=True, slots=True)
-class MongodbSettings:
-    """Used when the storage URL begins with mongodb:// or mongodb+srv://"""
-
-    driver: str = setting("motor", "which client library talks to the server", one_of=("motor", "pymongo"))
-    server_selection_timeout_s: float = setting(
-        5.0, "how long an operation waits for a usable server", unit="s", minimum=0.1
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
-    """Where executions live"""
-
-    url: str = setting(
-        "sqlite:///var/tornflow.db",
-        "memory://, sqlite:///relative.db, sqlite:////absolute.db or mongodb://...; relative to the working directory",
-        environ=("TORNFLOW_STORAGE",),
-        is_secret=True,
-    )
-    sqlite: SqliteSettings = field(default_factory=SqliteSettings)
-    mongodb: MongodbSettings = field(default_factory=MongodbSettings)
-
-
-@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Limits and rhythm of the engine"""
 
@@ -122,11 +53,11 @@ class EngineSettings:
     )
     max_tasks_per_flow: int = setting(20_000, "tasks that one descriptor may define", unit="tasks", minimum=1)
     flow_depth: int = setting(5, "levels of flows that call flows, the first one included", unit="levels", minimum=1)
-    finished_retention_s: float = setting(
-        86_400.0, "how long a finished execution can be read; unfinished ones never expire", unit="s", minimum=1
+    finished_retention_s: int = setting(
+        86_400, "how long a finished execution can be read; unfinished ones never expire", unit="s", minimum=1
     )
-    timer_horizon_s: float = setting(
-        60.0, "timers due within this time are held in memory, later ones in the store only", unit="s", minimum=1
+    timer_horizon_s: int = setting(
+        60, "timers due within this time are held in memory, later ones in the store only", unit="s", minimum=1
     )
     node_heartbeat_s: float = setting(2.0, "how often a node of a shared store says it lives", unit="s", minimum=0.1)
     node_timeout_s: float = setting(
@@ -150,6 +81,9 @@ class DispatchSettings:
     """How attempts are sent out"""
 
     max_in_flight: int = setting(1024, "attempts carried out at the same time; others wait", unit="attempts", minimum=1)
+    max_waiting: int = setting(
+        100_000, "attempts that may wait; beyond it submissions are refused", unit="attempts", minimum=1
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +111,7 @@ class DaprSettings:
     """The Dapr Workflow family"""
 
     app_id: str = setting("tornflow", "what GET /v1.0/metadata answers as id")
+    business_id: str = setting("", "the business in which bare workflow names are looked up; empty: none")
     missing_instance_is_404: bool = setting(
         False, "true: raiseEvent, pause and resume of an unknown instance answer 404 instead of 500"
     )
@@ -206,31 +141,6 @@ class OutboundSettings:
     keep_alive_s: float = setting(4.0, "how long an idle connection is kept for the next request", unit="s", minimum=0)
     dns_cache_s: int = setting(10, "how long a resolved name is remembered; 0: not at all", unit="s", minimum=0)
     redirects: int = setting(5, "redirects that are followed, each checked like the first address", minimum=0)
-
-
-@dataclass(frozen=True, slots=True)
-class PythonPluginSettings:
-    """Tasks python://name"""
-
-    callables: Mapping[str, Any] = setting({}, "what python://name may run: {name: 'module:attribute'}")
-    threads: int = setting(8, "threads for callables that are not async", unit="threads", minimum=1)
-    timeout_s: float = setting(600.0, "longest run of one callable", unit="s", minimum=0.01)
-
-
-@dataclass(frozen=True, slots=True)
-class HttpPluginSettings:
-    """Tasks http:// and https://"""
-
-    secret: str = setting("", "key for signing requests that ask for generate_auth; empty: they fail", is_secret=True)
-
-
-@dataclass(frozen=True, slots=True)
-class PluginSettings:
-    """One section per task type; those of other plugins are passed to them as they are"""
-
-    disabled: tuple[str, ...] = setting((), "names of installed plugins that are left out")
-    python: PythonPluginSettings = field(default_factory=PythonPluginSettings)
-    http: HttpPluginSettings = field(default_factory=HttpPluginSettings)
 
 
 @dataclass(frozen=True, slots=True)

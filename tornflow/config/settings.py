@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tornflow.config.part_sections import PluginSettings, StorageSettings
 from tornflow.config.sections import (
     DaprSettings,
     DescriptorSettings,
@@ -15,10 +16,8 @@ from tornflow.config.sections import (
     FlowsSettings,
     LogSettings,
     OutboundSettings,
-    PluginSettings,
     RillSettings,
     ServerSettings,
-    StorageSettings,
 )
 
 
