@@ -1,0 +1,181 @@
+"""From an attempt to the HTTP request: pure, no I/O (rill-dsl 12.2).
+
+The entries of the input are distributed in their order over query, headers and body; a later entry of the same name
+wins. What the server adds itself comes first and may be overridden, except for the query ``name``, which is always
+the task instance, and the ``extra_body`` of a completion callback.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
+
+from tornflow.spi.task_type import Attempt
+from tornflow_task_http.payload import NotJson, encode, text_of
+from tornflow_task_http.signing import signed
+
+FORM = "application/x-www-form-urlencoded"
+_ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+# They describe the message on the wire. A wrong one would let an input smuggle a second request past the policy.
+_OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"})
+
+
+class Unsendable(Exception):
+    """The input cannot be made into a request; the message names the entry and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """``url`` is complete and percent-encoded; ``body`` is None for GET."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | None
+
+
+def shape(attempt: Attempt, server_url: str, secret: str = "") -> OutboundRequest:
+    """Return the request of one attempt.
+
+    Args:
+        server_url: the value of ``X-Flow-Server`` when the attempt names none.
+        secret: signs the callback URL when the input asks for it with ``generate_auth``; "" never signs.
+
+    Raises:
+        Unsendable: resource, header or value cannot be sent. Nothing was sent.
+    """
+    base, joint = _base_url(attempt.resource)
+    entries, wants_signature = _without_auth(attempt.input)
+    query, own_headers, body = _distribute(attempt, entries)
+    callback_url = attempt.callback_url
+    if wants_signature and secret and callback_url:
+        callback_url = signed(callback_url, secret)
+    method = "GET" if attempt.request_type.upper() == "GET" else "POST"
+    headers = _server_headers(attempt, attempt.server_url or server_url, callback_url)
+    if method == "POST":
+        headers["Content-Type"] = "application/json"
+    if own_headers:
+        _overlay(headers, own_headers)
+    try:
+        url = base + joint + "&".join([_pair(name, text_of(value)) for name, value in query.items()])
+        return OutboundRequest(method, url, headers, _body(method, headers, body))
+    except NotJson as error:
+        raise Unsendable(f"the input cannot be written as JSON: {error}") from error
+
+
+def _distribute(
+    attempt: Attempt, entries: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    query: dict[str, Any] = {"execution_id": attempt.execution_id}
+    headers: dict[str, Any] = {}
+    body: dict[str, Any] = {"execution_id": attempt.execution_id}
+    for key, value in entries.items():
+        if not isinstance(value, Mapping):
+            body[key] = value
+        elif key == "body" or key.startswith("request_config_"):
+            body.update(value)
+        elif key == "query" or key.startswith("query_params_"):
+            query.update(value)
+        elif key == "header" or key.startswith("request_header_"):
+            headers.update(value)
+        elif not key.startswith("request_callback_"):
+            body[key] = value
+    if attempt.task_name:
+        query["name"] = attempt.task_name
+    body.update(attempt.extra_body)
+    return query, headers, body
+
+
+def _without_auth(entries: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    """Take ``generate_auth`` out when it says yes (``1`` or ``true``, any case); any other value is plain data."""
+    if "generate_auth" not in entries or str(entries["generate_auth"]).lower() not in ("1", "true"):
+        return entries, False
+    return {key: value for key, value in entries.items() if key != "generate_auth"}, True
+
+
+def _server_headers(attempt: Attempt, server_url: str, callback_url: str) -> dict[str, str]:
+    headers = {"X-Flow-Server": server_url}
+    if callback_url:
+        headers["X-Callback-Url"] = callback_url
+    if attempt.pattern in _ASYNC_PATTERNS:
+        headers["X-Mode"] = "async"
+    if attempt.idempotency_key:
+        # Execution ids and task names are checked where they enter; a Dapr instance id may still hold any character.
+        headers["X-Idempotency-Key"] = quote(attempt.idempotency_key, safe=":/-_.~")
+    return headers
+
+
+def _overlay(headers: dict[str, str], given: Mapping[str, Any]) -> None:
+    """Set the headers of the input; a name replaces the same name in any case."""
+    known = {name.lower(): name for name in headers}
+    for name, value in given.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise Unsendable(f"header {name!r}: not a header name")
+        if (lower := name.lower()) in _OWN_HEADERS:
+            raise Unsendable(f"header {name!r}: set by the server only")
+        text = text_of(value)
+        if not _HEADER_VALUE.fullmatch(text):
+            raise Unsendable(f"header {name!r}: the value contains a line break or control character")
+        headers.pop(known.get(lower, name), None)
+        headers[name] = text
+        known[lower] = name
+
+
+def _body(method: str, headers: Mapping[str, str], body: dict[str, Any]) -> bytes | None:
+    if method == "GET":
+        return None
+    if any(value == FORM for name, value in headers.items() if name.lower() == "content-type"):
+        return "&".join([_pair(key, _form_text(key, value)) for key, value in body.items()]).encode()
+    return encode(body)
+
+
+def _form_text(key: str, value: Any) -> str:
+    if value is None:
+        raise Unsendable(f"entry {key!r}: null cannot be sent in a form")
+    return text_of(value)
+
+
+def _pair(name: str, text: str) -> str:
+    try:
+        return f"{quote_plus(name)}={quote_plus(text)}"
+    except UnicodeEncodeError as error:
+        raise Unsendable(f"entry {name!r}: half a character (lone surrogate) cannot be sent") from error
+
+
+@lru_cache(maxsize=2048)
+def _base_url(resource: str) -> tuple[str, str]:
+    """Return the resource, encoded where it must be, and what joins the query to it.
+
+    Only what would break the request line is encoded (blanks, control characters, non-ASCII): the rest stands verbatim.
+    """
+    try:
+        parts = urlsplit(resource.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Unsendable(f"resourceName {resource!r}: {error}") from error
+    if parts.scheme.lower() not in ("http", "https") or not host:
+        raise Unsendable(f"resourceName {resource!r}: not an http or https URL")
+    url = quote(parts._replace(netloc=_ascii_netloc(resource, parts.netloc), fragment="").geturl(), safe=_VERBATIM)
+    if not parts.query:
+        return url.removesuffix("?"), "?"
+    return url, "" if url.endswith("&") else "&"
+
+
+_VERBATIM = "%/:=&?~+!$,;'@()*[]"
+
+
+def _ascii_netloc(resource: str, netloc: str) -> str:
+    if netloc.isascii():
+        return netloc
+    user, at, place = netloc.rpartition("@")
+    host, colon, port = place.partition(":")
+    try:
+        return f"{user}{at}{host.encode('idna').decode()}{colon}{port}"
+    except UnicodeError as error:
+        raise Unsendable(f"resourceName {resource!r}: the host name cannot be encoded: {error}") from error
