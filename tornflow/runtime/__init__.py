@@ -1,0 +1,1 @@
+"""The shell around the engine: everything that waits, sends, stores or loads."""
