@@ -60,7 +60,8 @@ def from_file(path: Path) -> Iterator[Given | Refused]:
     except (OSError, ValueError, RecursionError) as error:
         yield Refused(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
     except yaml.YAMLError as error:
-        yield Refused(f"{_yaml_place(path, error)}: not YAML: {getattr(error, 'problem', None) or error}")
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        yield Refused(f"{_yaml_place(path, error)}: not YAML: {reason}")
     else:
         if isinstance(root, yaml.MappingNode):
             yield from _from_node(loader, root, "", path)
