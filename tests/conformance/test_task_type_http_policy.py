@@ -87,7 +87,9 @@ def test_a_denied_ipv4_network_is_denied_inside_ipv6_too() -> None:
     assert policy(deny=("93.184.216.0/24",)).refusal("::ffff:93.184.216.34") is not None
 
 
-@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("fe80::1%1", True), ("a.b", False), ("127.1", False)])
+@pytest.mark.parametrize(
+    ("host", "expected"), [("127.0.0.1", True), ("fe80::1%1", True), ("a.b", False), ("127.1", False)]
+)
 def test_addresses_are_told_from_names(host: str, expected: bool) -> None:
     assert is_address(host) is expected
 
@@ -124,7 +126,9 @@ class TwoAddresses(AbstractResolver):
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         return [
             ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
             for address in self.addresses

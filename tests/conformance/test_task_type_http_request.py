@@ -18,7 +18,9 @@ SERVER = "http://127.0.0.1:8080"
 URL = "http://host/do"
 
 
-def request(input: dict[str, Any] | None = None, resource: str = URL, secret: str = "", **fields: Any) -> OutboundRequest:
+def request(
+    input: dict[str, Any] | None = None, resource: str = URL, secret: str = "", **fields: Any
+) -> OutboundRequest:
     return shape(attempt_of(resource, input, **fields), SERVER, secret)
 
 
@@ -170,7 +172,9 @@ def test_null_is_sent_in_json() -> None:
         ("http://host/x HTTP/1.1\r\nX-Evil: 1", "http://host/x%20HTTP/1.1X-Evil:%201?execution_id="),
     ],
 )
-def test_the_resource_stands_verbatim_and_only_what_breaks_the_request_line_is_encoded(resource: str, start: str) -> None:
+def test_the_resource_stands_verbatim_and_only_what_breaks_the_request_line_is_encoded(
+    resource: str, start: str
+) -> None:
     assert request(resource=resource).url.startswith(start)
 
 

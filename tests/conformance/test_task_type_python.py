@@ -105,7 +105,9 @@ def wait_for_gate() -> str:
     return "late"
 
 
-NAMES = [name for name, value in list(globals().items()) if callable(value) and getattr(value, "__module__", "") == __name__]
+NAMES = [
+    name for name, value in list(globals().items()) if callable(value) and getattr(value, "__module__", "") == __name__
+]
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +122,12 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def settings(**more: Any) -> dict[str, Any]:
-    return {"callables": {name: f"my_callables:{name}" for name in NAMES if name[0].islower() and name != "only_positional"}, **more}
+    return {
+        "callables": {
+            name: f"my_callables:{name}" for name in NAMES if name[0].islower() and name != "only_positional"
+        },
+        **more,
+    }
 
 
 class TestPythonConformance(TaskTypeConformance):
@@ -233,8 +240,10 @@ async def test_an_exception_is_its_type_and_text_and_is_logged(name: str, caplog
     assert [record.exc_info is not None for record in caplog.records if record.name == "tornflow.python"] == [True]
 
 
-@pytest.mark.parametrize(("name", "text"), [("leave", "SystemExit: 3"), ("leave_async", "SystemExit: 3"),
-                                            ("stop_iterating", "StopIteration")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("leave", "SystemExit: 3"), ("leave_async", "SystemExit: 3"), ("stop_iterating", "StopIteration")],
+)
 async def test_no_exception_of_a_callable_reaches_the_server(name: str, text: str) -> None:
     assert await run(name) == Failed(text)
 
@@ -282,7 +291,9 @@ async def test_stop_does_not_wait_for_a_function_that_never_returns() -> None:
 
 
 def test_a_broken_entry_point_spoils_its_own_name_only() -> None:
-    register = Register({}, [EntryPoint("a", "no.such:f", "tornflow.callables"), EntryPoint("b", "my_callables:add", "")])
+    register = Register(
+        {}, [EntryPoint("a", "no.such:f", "tornflow.callables"), EntryPoint("b", "my_callables:add", "")]
+    )
     assert register.find("b").error == ""
     with pytest.raises(Exception, match="callable 'a' of no.such:f could not be loaded: ModuleNotFoundError"):
         register.find("a")

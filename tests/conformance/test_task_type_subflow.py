@@ -34,8 +34,10 @@ async def test_it_starts_the_child_with_the_input_and_answers_its_id() -> None:
     assert host.children == [("demo:child:beta", {"a": 1})]
 
 
-@pytest.mark.parametrize("error", [DescriptorNotFound("no flow demo:child"), NestingTooDeep("exceed max depth"),
-                                   StorageUnavailable("disk full")])
+@pytest.mark.parametrize(
+    "error",
+    [DescriptorNotFound("no flow demo:child"), NestingTooDeep("exceed max depth"), StorageUnavailable("disk full")],
+)
 async def test_what_the_host_refuses_is_a_failed_attempt(error: TornflowError) -> None:
     task_type = SubflowTaskType()
     await task_type.start(ScriptedHost(refusal=error))
