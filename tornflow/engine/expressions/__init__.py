@@ -1,0 +1,22 @@
+"""Expressions: the Aviator subset of ``transform``, gray rules and ``progress.calculation`` (rill-dsl 5.7).
+
+A pure, sandboxed interpreter: no host language, a budget for steps, time, size and depth, and the variables handed in
+are never changed. ``compile_expression(text)(variables)``, or ``Sandbox(now_ms, random, clock).compile(text)`` for
+scripts that use ``now()`` and ``rand()``.
+"""
+
+from tornflow.engine.expressions.budget import Budget, Host
+from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError, ExpressionSyntaxError
+from tornflow.engine.expressions.sandbox import FUNCTIONS, Expression, Sandbox, compile_expression
+
+__all__ = [
+    "FUNCTIONS",
+    "Budget",
+    "BudgetExceeded",
+    "Expression",
+    "ExpressionError",
+    "ExpressionSyntaxError",
+    "Host",
+    "Sandbox",
+    "compile_expression",
+]
