@@ -158,7 +158,7 @@ def test_plugins_lists_task_types_and_stores(tmp_path: Path) -> None:
 
 
 def test_serve_listens_says_where_and_ends_with_0_on_sigterm(tmp_path: Path) -> None:
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [command(), "serve", "--port", "0", "--dapr-port", "0"],
         cwd=tmp_path,
         env=environ(),
@@ -166,22 +166,22 @@ def test_serve_listens_says_where_and_ends_with_0_on_sigterm(tmp_path: Path) -> 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        url = _serving(server)["url"]
-        for path in ("/healthz", "/readyz"):
-            with urllib.request.urlopen(url + path, timeout=10) as answer:
-                assert answer.status == 200
-        assert (tmp_path / "var" / "tornflow.db").exists()
-        taken = url.rpartition(":")[2]
-        assert taken in refused("serve", "--port", taken, "--storage", "memory://", "--dapr-port", "0", cwd=tmp_path)
-        server.send_signal(signal.SIGTERM)
-        _, rest = server.communicate(timeout=20)
-        assert server.returncode == 0, rest
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.communicate()
+    ) as server:
+        try:
+            url = _serving(server)["url"]
+            for path in ("/healthz", "/readyz"):
+                with urllib.request.urlopen(url + path, timeout=10) as answer:
+                    assert answer.status == 200
+            assert (tmp_path / "var" / "tornflow.db").exists()
+            port = url.rpartition(":")[2]
+            arguments = ["serve", "--port", port, "--storage", "memory://", "--dapr-port", "0"]
+            assert f"127.0.0.1:{port}" in refused(*arguments, cwd=tmp_path)
+            server.send_signal(signal.SIGTERM)
+            _, rest = server.communicate(timeout=20)
+            assert server.returncode == 0, rest
+        finally:
+            if server.poll() is None:
+                server.kill()
 
 
 def _serving(server: subprocess.Popen[str]) -> dict[str, Any]:
