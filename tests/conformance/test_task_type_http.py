@@ -155,7 +155,20 @@ async def test_any_json_is_the_answer_and_integers_stay_exact(raw: str, value: A
     assert await outcome_of(Reply(raw=raw)) == (Answered(value), 1)
 
 
-@pytest.mark.parametrize("raw", ["", "  ", "all good", '{"a": NaN, "n": 12345678901234567890}', "[" * 5000, b"\xff"])
+UNREADABLE = [
+    "",
+    "  ",
+    "all good",
+    '{"a": NaN, "n": 12345678901234567890}',
+    '["\\ud800", 12345678901234567890]',
+    "[1e400, 12345678901234567890]",
+    "1" * 5000,
+    "[" * 5000,
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("raw", UNREADABLE)
 async def test_a_blank_or_unreadable_answer_is_no_answer(raw: str | bytes) -> None:
     assert await outcome_of(Reply(raw=raw)) == (NO_ANSWER, 1)
 

@@ -102,7 +102,7 @@ def not_there() -> Any:
         ({"tornflow_task_types": lambda: [FakeType]}, "type is not a task type"),
         ({"tornflow_task_types": lambda: [FakeType()]}, "FakeType is not a task type"),
         ({"tornflow_task_types": lambda: [FakeType("a://")]}, "task type FakeType: 'a://' cannot be a protocol"),
-        ({"tornflow_task_typos": list}, "tornflow_task_typos is not a hook of tornflow"),
+        ({"tornflow_task_typos": not_there}, "tornflow_task_typos is not a hook of tornflow"),
         ({"tornflow_task_changed": lambda task: None}, "PluginValidationError"),
         ({"tornflow_context_initialisers": lambda: [1]}, "a context initialiser must be callable; int is not"),
     ],
