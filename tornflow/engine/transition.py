@@ -100,6 +100,8 @@ def _disturb(turn: Turn, event: Event) -> None:
 
 def _submitted(turn: Turn) -> None:
     scope, state = turn.scope, turn.scope.state
+    if state.status is not FlowStatus.NOT_STARTED:
+        return
     state.status = FlowStatus.RUNNING
     state.invocations.append([turn.at, None])
     scope.is_dirty = True

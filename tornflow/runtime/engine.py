@@ -65,7 +65,7 @@ class EngineSettings:
 
 
 class Engine:
-    """Runs flows on a store. ``start`` opens everything and recovers; ``stop`` drains and closes."""
+    """Runs flows on a store. ``start`` opens everything and recovers; ``close`` drains."""
 
     def __init__(
         self, storage: Storage, plugins: Plugins, settings: EngineSettings, callback_body: CallbackBody
@@ -130,7 +130,7 @@ class Engine:
         await self.timers.start()
         await self.node.start()
 
-    async def stop(self, grace_s: float = 0) -> None:
+    async def close(self, grace_s: float = 0) -> None:
         """Drain: no new attempt, wait up to ``grace_s`` for those in flight, store every event in hand, close."""
         await self.node.stop()
         self.timers.stop()
@@ -168,7 +168,7 @@ class Engine:
     def _announce_task(self, scope: Scope, command: AnnounceTask) -> None:
         status = command.status.value
         self.tasks_ended[status] = self.tasks_ended.get(status, 0) + 1
-        if self.plugins.observes_tasks:
+        if self.plugins.task_observers:
             state = scope.state
             name = instance_name(state.key.path, command.task)
             service_id = f"{state.workspace}:{state.dag_name}"
@@ -180,7 +180,7 @@ class Engine:
         state, status = scope.state, command.status.value
         self.flows_ended[status] = self.flows_ended.get(status, 0) + 1
         _log.debug("execution changed", execution_id=state.key.execution_id, status=status)
-        if self.plugins.observes_executions:
+        if self.plugins.execution_observers:
             service_id = f"{state.workspace}:{state.dag_name}"
             self.plugins.execution_changed(
                 ExecutionNotice(state.key.execution_id, service_id, status, state.updated_at)

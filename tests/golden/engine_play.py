@@ -1,0 +1,165 @@
+"""Plays one example against the pure engine: no loop, no store, no clock but a number."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tornflow.descriptors import parse_descriptor
+from tornflow.engine.commands import Command, Continue, Deliver, DispatchTask
+from tornflow.engine.ending import PARENT_MESSAGE
+from tornflow.engine.events import (
+    AttemptEnded,
+    ChildEnded,
+    Continued,
+    Delivered,
+    Event,
+    Submitted,
+    TaskCompleted,
+    TimerFired,
+)
+from tornflow.engine.expressions import Sandbox
+from tornflow.engine.program import Program, Rules, compile_program
+from tornflow.engine.scope import Scope
+from tornflow.engine.transition import apply
+from tornflow.errors import RequestError
+from tornflow.model.descriptor import FunctionTask
+from tornflow.model.execution import ParentLink, ScopeKey, ScopeState
+
+START = 1_700_000_000_000
+
+
+class Play:
+    def __init__(self, flow: str, children: dict[str, str], replies: dict[str, list[str]]) -> None:
+        self.now = START
+        self.transforms = Sandbox(now_ms=lambda: self.now, random=lambda: 0.5, clock=None).compile
+        self.flow = self.compile(flow)
+        self.children = {name: self.compile(text) for name, text in children.items()}
+        self.replies = {name: list(texts) for name, texts in replies.items()}
+        self.scopes: list[Scope] = []
+        self.inputs: dict[str, list[Any]] = {}
+        self.waits: list[int] = []
+        self.rejected = 0
+
+    def compile(self, text: str) -> Program:
+        return compile_program(parse_descriptor(text), self.transforms)
+
+    def start(self, program: Program, context: dict[str, Any], parent: ParentLink | None = None) -> Scope:
+        descriptor = program.descriptor
+        execution_id = f"demo:{descriptor.dag_name}_c_{len(self.scopes)}"
+        state = ScopeState(ScopeKey(execution_id), descriptor.md5, parent=parent)
+        state.context = {**program.default_context, **context, "flow_execution_id": execution_id}
+        scope = Scope(state, program, Rules(), is_new=True)
+        self.scopes.append(scope)
+        self.send(scope, Submitted(self.now))
+        return scope
+
+    def send(self, scope: Scope, event: Event) -> None:
+        """Apply an event and carry out what follows, as the shell would."""
+        commands: list[Command] = []
+        apply(scope, event, commands)
+        for name in sorted(scope.dirty_tasks):
+            task = scope.state.tasks[name]
+            if task.due_at is not None and task.timer in ("retry", "wait"):
+                self.waits.append((task.due_at - self.now) // 1000)
+        scope.saved()
+        assert_in_order(scope)
+        for command in commands:
+            self.act(scope, command)
+
+    def act(self, scope: Scope, command: Command) -> None:
+        match command:
+            case DispatchTask():
+                self.dispatch(scope, command)
+            case Continue():
+                self.send(scope, Continued(self.now))
+            case Deliver(message_id=message_id) if message_id == PARENT_MESSAGE:
+                self.tell_parent(scope)
+                self.send(scope, Delivered(self.now, message_id))
+            case _:
+                pass
+
+    def dispatch(self, scope: Scope, command: DispatchTask) -> None:
+        # A copy: what is recorded must be what was sent, whatever happens to the object later.
+        self.inputs.setdefault(command.task, []).append(json.loads(json.dumps(command.input)))
+        self.send(scope, self.answer(scope, command))
+
+    def answer(self, scope: Scope, command: DispatchTask) -> AttemptEnded:
+        definition = scope.compiled(command.task).definition
+        assert isinstance(definition, FunctionTask)
+        if definition.protocol == "rillflow":
+            program = self.children[definition.resource_name.rpartition(":")[2]]
+            parent = None
+            if definition.pattern == "flow_sync":
+                parent = ParentLink(scope.state.key.execution_id, "", command.task, command.attempt)
+            child = self.start(program, dict(command.input), parent)
+            return AttemptEnded(self.now, command.task, command.attempt, {"execution_id": child.state.key.execution_id})
+        texts = self.replies.get(command.task, [])
+        text = (texts.pop(0) if len(texts) > 1 else texts[0]) if texts else ""
+        if text.startswith("!"):
+            return AttemptEnded(self.now, command.task, command.attempt, error=text[1:])
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        return AttemptEnded(self.now, command.task, command.attempt, value)
+
+    def tell_parent(self, scope: Scope) -> None:
+        state = scope.state
+        assert state.parent is not None
+        parent = next(one for one in self.scopes if one.state.key.execution_id == state.parent.execution_id)
+        self.send(
+            parent,
+            ChildEnded(
+                self.now, state.parent.task, state.parent.attempt, state.key.execution_id, state.status,
+                state.context, state.code, state.msg, state.ext,
+            ),
+        )  # fmt: skip
+
+    # --- steps of an example
+
+    def perform(self, step: dict[str, Any]) -> None:
+        if "finish" in step:
+            scope = self.scopes[step.get("in", 0)]
+            self.try_to(
+                scope, TaskCompleted(self.now, step["finish"], step.get("payload", {}), step["status"] == "SUCCEED")
+            )
+        elif "timers" in step:
+            self.let_timers_fire()
+        else:
+            raise NotImplementedError(f"step {sorted(step)} comes with a later issue")
+
+    def try_to(self, scope: Scope, event: Event) -> None:
+        try:
+            self.send(scope, event)
+        except RequestError:
+            self.rejected += 1
+
+    def let_timers_fire(self) -> None:
+        moments = [scope.next_due for scope in self.scopes if scope.next_due is not None]
+        if moments:
+            latest = max(
+                due
+                for scope in self.scopes
+                for due in (scope.state.due_at, *(task.due_at for task in scope.state.tasks.values()))
+                if due is not None
+            )
+            self.now = max(self.now, latest)
+        for scope in list(self.scopes):
+            self.send(scope, TimerFired(self.now))
+
+
+def assert_in_order(scope: Scope) -> None:
+    """The invariants that hold after every step, whatever happened."""
+    state = scope.state
+    active = [task for task in state.tasks.values() if task.status in ("READY", "RUNNING")]
+    assert scope.active == len(active)
+    assert scope.failed == sum(task.status == "FAILED" for task in state.tasks.values())
+    assert scope.open_attempts == sum(task.is_in_flight for task in state.tasks.values())
+    for task in state.tasks.values():
+        assert not (task.status.is_completed and (task.is_in_flight or task.due_at is not None)), task
+    if state.status.is_completed:
+        assert scope.open_attempts == 0
+        assert scope.next_due is None
+    else:
+        assert active or state.is_paused, "nothing runs and yet the flow has not ended"

@@ -1,0 +1,44 @@
+"""What the body of a completion callback always contains (rill-http-api 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tornflow.api.rill.views import dag_invoke_msg, flow_view, invoke_msg
+from tornflow.engine.scope import Scope
+from tornflow.model.descriptor import CallbackConfig
+from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.runtime.names import instance_name
+
+
+def callback_body(scope: Scope, config: CallbackConfig) -> Mapping[str, Any]:
+    """Return ``execution_id``, ``dag_status`` and what ``config`` asks for; nulls are dropped."""
+    state = scope.state
+    has_failed = state.status is not FlowStatus.SUCCEED
+    body: dict[str, Any] = {
+        "execution_id": state.key.execution_id,
+        "dag_status": "failed" if has_failed else "succeed",
+    }
+    if has_failed:
+        failed = {
+            instance_name(state.key.path, name): _without_nulls(invoke_msg(task) or {})
+            for name, task in state.tasks.items()
+            if task.status is TaskStatus.FAILED
+        }
+        body["error_info"] = {
+            "dag_invoke_info": _without_nulls(dag_invoke_msg(state)),
+            "failed_tasks_invoke_info": failed,
+        }
+    if config.full_dag_info:
+        # The snake_case view of get.json (decisions, "Rill HTTP"); the time only matters to unfinished flows.
+        body["dag_info"] = _without_nulls(flow_view(state, scope.program.descriptor, now=state.updated_at))
+    if config.full_context:
+        body["data"] = state.context
+    return body
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value

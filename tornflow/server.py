@@ -1,0 +1,241 @@
+"""Wiring: settings to engine, engine to edges, signals to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+from tornado.httpserver import HTTPServer
+
+from tornflow import __version__
+from tornflow.api import make_application, make_dapr_application
+from tornflow.api.edge import Edge, EdgeLimits
+from tornflow.api.rill.callback import callback_body
+from tornflow.config import Settings
+from tornflow.descriptors import DescriptorLimits
+from tornflow.engine.program import Rules
+from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
+from tornflow.runtime.discovery import discover, find_storage
+from tornflow.runtime.dispatcher import DispatchSettings
+from tornflow.runtime.engine import Engine, EngineSettings, now_ms
+from tornflow.runtime.service import ServiceSettings
+
+_log = structlog.get_logger("tornflow.server")
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until SIGTERM or SIGINT; return the exit code."""
+    return run(Server(settings).run_until_signal())
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on uvloop where it is installed (extra ``speed``), else on asyncio's loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def start_engine(settings: Settings) -> Engine:
+    """Return a running engine without any listening port (``tornflow run``, tests, embedding).
+
+    Raises:
+        ConfigError, StorageUnavailable
+    """
+    engine = build_engine(settings, settings.server_url())
+    await engine.start()
+    return engine
+
+
+def build_engine(settings: Settings, server_url: str) -> Engine:
+    """Wire an engine as configured; nothing is opened yet."""
+    storage = find_storage(settings.storage.url, settings.storage_values())
+    plugins = discover(disabled=settings.plugins.disabled)
+    for report in plugins.failed:
+        _log.warning("plugin not loaded", plugin=report.name, reason=report.error)
+    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body)
+
+
+def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
+    engine, rill = settings.engine, settings.rill
+    return EngineSettings(
+        rules=Rules(engine.inline_tasks_per_step, engine.context_limit_bytes, server_url + rill.trigger_uri),
+        dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
+        service=ServiceSettings(
+            engine.flow_depth, engine.context_limit_bytes, settings.dispatch.max_waiting, settings.dapr.business_id
+        ),
+        catalog={
+            "strict_names": rill.strict,
+            "limits": _descriptor_limits(settings),
+            "max_versions": settings.descriptors.versions,
+            "cache_size": engine.cache_flows,
+        },
+        plugins=_PluginSections(settings),
+        outbound=settings.outbound_values(),
+        cache_scopes=engine.cache_scopes,
+        head_inline_limit_bytes=engine.head_inline_limit_bytes,
+        finished_retention_s=engine.finished_retention_s,
+        timer_horizon_s=engine.timer_horizon_s,
+        node_heartbeat_s=engine.node_heartbeat_s,
+        node_timeout_s=engine.node_timeout_s,
+    )
+
+
+def _descriptor_limits(settings: Settings) -> DescriptorLimits:
+    limits = settings.descriptors
+    return DescriptorLimits(
+        size_bytes=settings.rill.descriptor_limit_bytes,
+        depth=limits.depth,
+        nodes=limits.nodes,
+        mappings=limits.mappings,
+        problems=limits.problems,
+        tasks=settings.engine.max_tasks_per_flow,
+    )
+
+
+class Server:
+    """One process: an engine and its ports."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._not_ready = "starting"
+        self._servers: list[HTTPServer] = []
+        self.engine: Engine | None = None
+        self.ports: list[int] = []
+
+    async def run_until_signal(self) -> int:
+        try:
+            await self.start()
+        except (TornflowError, OSError) as error:
+            print(f"tornflow: {error}", file=sys.stderr)
+            return 2
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await stop.wait()
+        _log.info("draining")
+        await self.close()
+        _log.info("stopped")
+        return 0
+
+    async def start(self) -> None:
+        """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
+        settings = self._settings
+        port = _listen_socket(settings.server.host, settings.server.port)
+        dapr_port = _listen_socket(settings.server.host, settings.server.dapr_port) if settings.server.dapr_port else None
+        self.ports = [port.port] + ([dapr_port.port] if dapr_port else [])
+        server_url = settings.server_url(port.port)
+        engine = self.engine = build_engine(settings, server_url)
+        edge = self._edge(engine, server_url)
+        self._serve(make_application(edge), port)
+        if dapr_port is not None:
+            self._serve(make_dapr_application(edge), dapr_port)
+        await engine.start()
+        await register_flows(engine, settings.flows.directory)
+        # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        self._not_ready = ""
+        _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
+
+    async def close(self) -> None:
+        """Stop intake, let requests and attempts in hand end, store everything, close."""
+        self._not_ready = "draining"
+        for server in self._servers:
+            server.stop()
+        if self.engine is not None:
+            await self.engine.close(self._settings.server.drain_timeout_s)
+        for server in self._servers:
+            await server.close_all_connections()
+
+    def _serve(self, application: Any, listening: _Listening) -> None:
+        limit = self._settings.server.drain_limit_bytes
+        server = HTTPServer(application, max_body_size=limit, max_buffer_size=limit)
+        server.add_sockets(listening.sockets)
+        self._servers.append(server)
+
+    def _edge(self, engine: Engine, server_url: str) -> Edge:
+        settings = self._settings
+        return Edge(
+            service=engine.service,
+            catalog=engine.catalog,
+            clock=now_ms,
+            is_ready=lambda: self._not_ready,
+            limits=EdgeLimits(
+                body_bytes=settings.server.body_limit_bytes,
+                drain_bytes=settings.server.drain_limit_bytes,
+                submit_chars=settings.rill.submit_limit_chars,
+                callback_chars=settings.rill.callback_limit_chars,
+                json_depth=settings.server.json_depth_limit,
+                page_size=settings.server.page_limit,
+            ),
+            server_url=server_url,
+            strict=settings.rill.strict,
+            trigger_ignores_body_result=settings.rill.trigger_ignores_body_result,
+            evaluate=lambda text, variables: engine.expressions(text)(variables),
+            app_id=settings.dapr.app_id,
+            version=__version__,
+            dapr_api_token=settings.dapr.api_token,
+            missing_instance_is_404=settings.dapr.missing_instance_is_404,
+        )
+
+
+class _Listening:
+    def __init__(self, sockets: list[Any]) -> None:
+        self.sockets = sockets
+        self.port: int = sockets[0].getsockname()[1]
+
+
+def _listen_socket(host: str, port: int) -> _Listening:
+    from tornado.netutil import bind_sockets
+
+    try:
+        return _Listening(bind_sockets(port, host, backlog=1024))
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+async def register_flows(engine: Engine, directory: str) -> None:
+    """Add every YAML file of the configured folder under the alias ``release``.
+
+    Raises:
+        ConfigError: a file cannot be read or is no valid descriptor; it is named with its first problem.
+    """
+    if not directory:
+        return
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise ConfigError(f"flows.directory: {directory} is not a folder")
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        try:
+            text = path.read_text("utf-8")
+            names = engine.catalog.names_in(text)
+            await engine.catalog.add(text, business=names[0], feature=names[1], alias="release")
+        except InvalidDescriptor as error:
+            problem = error.problems[0]
+            raise ConfigError(f"{path}:{problem.line}: {problem.message}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        except StorageUnavailable:
+            raise
+
+
+class _PluginSections(dict[str, Any]):
+    """``plugins.<name>`` on demand: sections of plugins that are not built in are free-form."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._settings.plugin(name)
