@@ -5,6 +5,7 @@ The order of the fields here is the order in the normalised document.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tornflow.descriptors.nodes import Node, Scalar
@@ -71,7 +72,7 @@ def _task(reading: Reading, node: Node, path: str) -> Json | None:
         # Which keys it may have is not known either: no advice on them.
         reading.strays = [stray for stray in reading.strays if stray.path != path]
     _finish_task(reading, node, path, document)
-    return document
+    return _in_order(document, fields)
 
 
 def _finish_task(reading: Reading, node: Node, path: str, task: Json) -> None:
@@ -103,8 +104,12 @@ def _finished(document: Json) -> Json:
         fallback = document.pop(legacy, None)
         if not (document.get(name) or "").strip() and fallback is not None:
             document[name] = fallback
-    order = list(_DESCRIPTOR_FIELDS)
-    return dict(sorted(document.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+    return _in_order(document, _DESCRIPTOR_FIELDS)
+
+
+def _in_order(document: Json, fields: Iterable[str]) -> Json:
+    """Put known fields first, in their order: what was filled in stands where it would have been written."""
+    return {name: document[name] for name in fields if name in document} | document
 
 
 def _events(reading: Reading, node: Node, path: str) -> str | list[str] | None:

@@ -27,30 +27,37 @@ def find_faults(siblings: Sequence[Placed]) -> Iterator[Missing | Circle]:
     """Yield what is wrong in one task list, in the order in which a walk from each task in turn finds it.
 
     Each task is entered once and without recursion, so long and dense graphs cost what they hold (a walk over all
-    routes would be exponential).
+    routes would be exponential). Tasks without a name, or with one that is taken, are looked at too.
     """
-    tasks = {one.task["name"]: one for one in siblings if "name" in one.task}
-    done: set[str] = set()
-    for name in tasks:
-        if name not in done:
-            yield from _walk(name, tasks, done)
+    places: dict[str, int] = {}
+    for place, one in enumerate(siblings):
+        if "name" in one.task:
+            places.setdefault(one.task["name"], place)
+    done: set[int] = set()
+    for place in range(len(siblings)):
+        if place not in done:
+            yield from _walk(place, siblings, places, done)
 
 
-def _walk(start: str, tasks: dict[str, Placed], done: set[str]) -> Iterator[Missing | Circle]:
-    route: dict[str, Iterator[str]] = {start: _targets(tasks[start])}
+def _walk(
+    start: int, siblings: Sequence[Placed], places: dict[str, int], done: set[int]
+) -> Iterator[Missing | Circle]:
+    route: dict[int, Iterator[str]] = {start: _targets(siblings[start])}
     while route:
-        name = next(reversed(route))
-        target = next(route[name], None)
+        here = next(reversed(route))
+        target = next(route[here], None)
+        place = None if target is None else places.get(target)
         if target is None:
-            done.add(name)
-            del route[name]
-        elif target not in tasks:
-            yield Missing(tasks[name], target)
-        elif target in route:
-            names = list(route)
-            yield Circle(tasks[name], (*names[names.index(target) :], target))
-        elif target not in done:
-            route[target] = _targets(tasks[target])
+            done.add(here)
+            del route[here]
+        elif place is None:
+            yield Missing(siblings[here], target)
+        elif place in route:
+            passed = list(route)
+            names = [siblings[one].name for one in passed[passed.index(place) :]]
+            yield Circle(siblings[here], (*names, target))
+        elif place not in done:
+            route[place] = _targets(siblings[place])
 
 
 def _targets(one: Placed) -> Iterator[str]:
