@@ -29,7 +29,8 @@ class NoMongod(Exception):
 
 
 def mongodb_uri() -> Iterator[str]:
-    """The body of a pytest fixture: yields a URI without a database name; skips, or fails under ``CI``, without a server."""
+    """The body of a pytest fixture: yields a URI without a database name. Without a server it skips, under ``CI`` it
+    fails, and both say why."""
     given = os.environ.get(URI_VARIABLE)
     if given:
         yield given
