@@ -107,7 +107,7 @@ def _server_headers(attempt: Attempt, server_url: str, callback_url: str) -> dic
         headers["X-Mode"] = "async"
     if attempt.idempotency_key:
         # Execution ids and task names are checked where they enter; a Dapr instance id may still hold any character.
-        headers["X-Idempotency-Key"] = quote(attempt.idempotency_key, safe=":/-_.~")
+        headers["X-Idempotency-Key"] = quote(attempt.idempotency_key, safe=":/-_.~", errors="replace")
     return headers
 
 
@@ -157,11 +157,12 @@ def _base_url(resource: str) -> tuple[str, str]:
     try:
         parts = urlsplit(resource.strip())
         host, _ = parts.hostname, parts.port
+        netloc = _ascii_netloc(parts.netloc)
+        url = quote(parts._replace(netloc=netloc, fragment="").geturl(), safe=_VERBATIM)
     except ValueError as error:
         raise Unsendable(f"resourceName {resource!r}: {error}") from error
     if parts.scheme.lower() not in ("http", "https") or not host:
         raise Unsendable(f"resourceName {resource!r}: not an http or https URL")
-    url = quote(parts._replace(netloc=_ascii_netloc(resource, parts.netloc), fragment="").geturl(), safe=_VERBATIM)
     if not parts.query:
         return url.removesuffix("?"), "?"
     return url, "" if url.endswith("&") else "&"
@@ -170,12 +171,14 @@ def _base_url(resource: str) -> tuple[str, str]:
 _VERBATIM = "%/:=&?~+!$,;'@()*[]"
 
 
-def _ascii_netloc(resource: str, netloc: str) -> str:
+def _ascii_netloc(netloc: str) -> str:
+    """Return the place with its host as DNS has it (punycode).
+
+    Raises:
+        ValueError: the host cannot be written so.
+    """
     if netloc.isascii():
         return netloc
     user, at, place = netloc.rpartition("@")
     host, colon, port = place.partition(":")
-    try:
-        return f"{user}{at}{host.encode('idna').decode()}{colon}{port}"
-    except UnicodeError as error:
-        raise Unsendable(f"resourceName {resource!r}: the host name cannot be encoded: {error}") from error
+    return f"{user}{at}{host.encode('idna').decode()}{colon}{port}"

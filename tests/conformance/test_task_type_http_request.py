@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tornflow.testing.task_type import attempt_of
 from tornflow_task_http.request import OutboundRequest, Unsendable, shape
@@ -232,3 +234,37 @@ def test_half_characters_are_an_error_or_an_escape_never_a_traceback() -> None:
 def test_what_json_cannot_say_is_named() -> None:
     with pytest.raises(Unsendable, match="cannot be written as JSON"):
         request({"a": object()})
+
+
+texts = st.text(max_size=20)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+keys = st.sampled_from(["query", "header", "body", "request_header_a", "query_params_a", "generate_auth"]) | texts
+resources = texts | texts.map("http://host/".__add__) | texts.map("https://".__add__)
+# Any character, half ones too.
+wild = st.text(st.characters(), max_size=20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(keys, json_values, max_size=4), resources, wild, wild)
+def test_any_input_is_a_clean_request_or_a_clear_refusal(
+    entries: dict[str, Any], resource: str, execution_id: str, text: str
+) -> None:
+    try:
+        made = request(
+            {**entries, "wild": text, "query_params_w": {"w": text}},
+            resource=resource + text[:2],
+            execution_id=execution_id,
+            idempotency_key=f"{execution_id}/job/1",
+            secret="s",
+        )
+    except Unsendable as error:
+        assert str(error)
+        return
+    assert made.url.isascii() and not any(code <= " " or code == "\x7f" for code in made.url)
+    assert "\n" not in "".join([*made.headers, *made.headers.values()])
+    assert made.headers["X-Idempotency-Key"].isascii()
+    assert isinstance(made.body, bytes)
