@@ -1,0 +1,74 @@
+"""What the edges get from the server: plain values and the two rooms below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from tornflow.runtime.catalog import Catalog
+from tornflow.runtime.service import FlowService
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLimits:
+    """Sizes of what a request may bring. Beyond them: a clear error, and nothing is done."""
+
+    body_bytes: int = 4 * 1024 * 1024
+    """Any request body."""
+
+    drain_bytes: int = 64 * 1024 * 1024
+    """How much of a too large body is read and dropped so that its sender gets to see the answer; beyond it the
+    answer is a bare 400 and the connection is closed."""
+
+    submit_chars: int = 1_048_576
+    """Context of a submission, characters of compact JSON (rill-http-api 5.2)."""
+
+    callback_chars: int = 6_144
+    """Payload of finish, trigger and wakeup, characters of compact JSON (rill-http-api 5.3)."""
+
+    json_depth: int = 200
+    """Levels of arrays and objects in a JSON body."""
+
+    page_size: int = 1_000
+    """The largest page of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A loaded Dapr component file of a workflow type (dapr-http-api 9.1)."""
+
+    name: str
+    type: str
+    version: str = "v1"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """Everything the handlers may touch. Built once by the server.
+
+    ``is_ready`` returns "" or the reason why the server cannot work now. ``clock`` returns ms since the epoch.
+    ``evaluate`` computes a ``progress.calculation`` (expression, variables); without it such a task counts as 0 until
+    it is done. ``access_log`` gets (method, path, status, seconds) of every request; None costs nothing.
+    """
+
+    service: FlowService
+    catalog: Catalog[Any]
+    clock: Callable[[], int]
+    is_ready: Callable[[], str] = lambda: ""
+    limits: EdgeLimits = EdgeLimits()
+    server_url: str = "http://127.0.0.1:8080"
+    strict: bool = False
+    trigger_ignores_body_result: bool = False
+    trace_query_host: str = ""
+    evaluate: Callable[[str, Mapping[str, Any]], Any] | None = None
+    app_id: str = "tornflow"
+    version: str = ""
+    dapr_api_token: str = ""
+    missing_instance_is_404: bool = False
+    components: tuple[Component, ...] = ()
+    registry: CollectorRegistry | None = None
+    access_log: Callable[[str, str, int, float], None] | None = None

@@ -1,0 +1,62 @@
+"""The handler of the Rill family."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from tornflow.api.base import JSON, EdgeHandler, UnknownPath
+from tornflow.api.rill.errors import error_answer
+from tornflow.api.routes import Answer
+from tornflow.model.jsontext import dumps
+
+# rill-http-api 2.5. `Authorization` is what the web UI sends when it is served from another origin;
+# `Idempotency-Key` is ours.
+CORS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "GET,POST,OPTIONS,HEAD,PUT"),
+    ("Access-Control-Allow-Headers", "Content-Type,dsf-token,Authorization,Idempotency-Key"),
+    ("Access-Control-Max-Age", "3600"),
+    ("Access-Control-Allow-Credentials", "false"),
+)
+
+
+class RillHandler(EdgeHandler):
+    FIXED_HEADERS = CORS
+
+    async def answer(self) -> Any:
+        if self.request.method == "OPTIONS":
+            return Answer(200)
+        return await super().answer()
+
+    def explain(self, error: Exception) -> Answer:
+        if isinstance(error, UnknownPath):
+            return unknown_path(self.request.path, self.edge.clock())
+        return error_answer(error)
+
+    def encoded(self, value: Any) -> bytes:
+        return without_nulls(value)
+
+
+def unknown_path(path: str, now: int) -> Answer:
+    """Return the framework's 404 (rill-http-api 2.1); ``now`` in ms."""
+    at = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds")
+    body = {"timestamp": at, "status": 404, "error": "Not Found", "path": path}
+    return Answer(404, dumps(body), JSON)
+
+
+def without_nulls(value: Any) -> bytes:
+    """Return JSON in which no object, at any depth, has a member that is null (rill-http-api 2.4).
+
+    Most answers hold no null at all: looking for the word in the text is far cheaper than walking the value.
+    """
+    text = dumps(value)
+    return text if b"null" not in text else dumps(_pruned(value))
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _pruned(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list | tuple):
+        return [_pruned(member) for member in value]
+    return value
