@@ -1,0 +1,84 @@
+"""``python -m bench FIGURE``: measure one figure, or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+
+from bench import flows
+from bench.lab import STORES, Lab, open_lab
+from bench.processes import LOAD_CPU, REPO, pin
+from bench.report import Figure, publish, say
+
+Measure = Callable[[Lab, argparse.Namespace], Awaitable[Figure]]
+
+
+def main() -> int:
+    """Return 0 when every goal of the measured figures was met, 1 when not."""
+    options = _parser().parse_args()
+    names = list(_FIGURES) if options.figure == "all" else [options.figure]
+    pin(LOAD_CPU)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # one way to stop
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            met = [runner.run(_measure(name, options)) for name in names]
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+    return 0 if all(met) else 1
+
+
+async def _measure(name: str, options: argparse.Namespace) -> bool:
+    with open_lab(
+        python=options.python, bare_home=options.bare, disk=options.disk, patience_s=options.patience,
+        settings=options.set,
+    ) as lab:  # fmt: skip
+        figure = await _FIGURES[name](lab, options)
+        publish(figure, options.results)
+    return figure.is_met
+
+
+def _rhythm(options: argparse.Namespace) -> flows.Rhythm:
+    return flows.Rhythm(options.in_flight, options.warm, options.seconds, options.rounds)
+
+
+_FIGURES: dict[str, Measure] = {
+    "ceiling": lambda lab, options: flows.ceiling(lab, _rhythm(options)),
+    "flows": lambda lab, options: flows.measure(lab, options.stores, _rhythm(options)),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m bench", description="Measure one figure of the server, or all.")
+    parser.add_argument("figure", choices=[*_FIGURES, "all"])
+    parser.add_argument("--stores", type=_stores, help=f"of {', '.join(STORES)}; default: what the figure asks for",
+                        default=list(STORES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
+    parser.add_argument("--warm", type=float, default=2.0, help="seconds of load before it")
+    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="a setting of the server")
+    parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait for an idle machine")
+    parser.add_argument("--bare", type=Path, default=REPO.parent / "shared" / "bench", help="folder of bare_flow.py")
+    parser.add_argument("--disk", type=Path, default=None, help="folder on the disk to test")
+    parser.add_argument("--results", type=Path, default=REPO / "bench" / "results")
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the processes under test")
+    return parser
+
+
+def _stores(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in STORES]:
+        raise argparse.ArgumentTypeError(f"no such store: {unknown[0]!r}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""What the bench asks of a server of the Rill family, and the flows that it registers there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from bench.wire import Client
+
+BUSINESS = "bench"
+
+
+class Refused(Exception):
+    """The server answered something else than what a working one answers."""
+
+
+class Rill:
+    """Raises Refused for unexpected answers and Broken for broken connections, from every method."""
+
+    def __init__(self, port: int, timeout_s: float = 30.0) -> None:
+        self.client = Client(port, timeout_s)
+
+    def close(self) -> None:
+        self.client.close()
+
+    async def register(self, feature: str, text: str) -> None:
+        target = (
+            f"/flow/bg/manage/descriptor/add_descriptor.json?business_id={BUSINESS}&feature_name={feature}&alias=release"
+        )
+        status, body = await self.client.post(target, text.encode())
+        if status != 200:
+            raise Refused(f"{feature} was not registered: {status} {body[:600]!r}")
+
+    async def submit(self, feature: str, context: bytes, *, headers: bytes = b"", callback: str = "") -> str:
+        target = f"/flow/submit.json?descriptor_id={BUSINESS}:{feature}"
+        if callback:
+            target += "&callback=" + quote(callback, safe="")
+        status, body = await self.client.post(target, context, headers)
+        if status != 200:
+            raise Refused(f"submit answered {status} {body[:300]!r}")
+        return str(json.loads(body)["execution_id"])
+
+    async def view(self, execution_id: str, *, brief: bool = True) -> dict[str, Any]:
+        """The flow as ``get.json`` shows it."""
+        more = "&brief=true" if brief else ""
+        status, body = await self.client.get(f"/flow/get.json?execution_id={quote(execution_id, safe='')}{more}")
+        if status != 200:
+            raise Refused(f"get.json answered {status} {body[:300]!r}")
+        view: dict[str, Any] = json.loads(body)["ret"]
+        return view
+
+    async def finish(self, execution_id: str, task: str, body: bytes) -> None:
+        target = f"/flow/finish.json?execution_id={quote(execution_id, safe='')}&task_name={quote(task, safe='')}"
+        status, reply = await self.client.post(target, body)
+        if status != 200:
+            raise Refused(f"finish.json answered {status} {reply[:300]!r}")
+
+    async def count_by_status(self) -> dict[str, int]:
+        """Executions of the whole store by status (our own list, ``/api/executions``)."""
+        status, body = await self.client.get("/api/executions?limit=1")
+        if status != 200:
+            raise Refused(f"/api/executions answered {status} {body[:300]!r}")
+        counts: dict[str, int] = json.loads(body)["by_status"]
+        return counts
+
+
+def two_tasks(port: int) -> str:
+    """The published example's shape: one synchronous HTTP task after the other, with mappings."""
+    return _flow("twoTasks", (_function("Bob", f"http://127.0.0.1:{port}/greet.json?user=Bob", "task_sync", next="Alice",
+        inputs=[("$.context.Bob", "$.input.Bob")], outputs=[("$.output.score", "$.context.score1")]),
+        _function("Alice", f"http://127.0.0.1:{port}/greet.json?user=Alice", "task_sync",
+        inputs=[("$.context.Alice", "$.input.Alice"), ("$.context.score1", "$.input.prev")],
+        outputs=[("$.output.greet", "$.context.greet")])))  # fmt: skip
+
+
+def chain(feature: str, tasks: int, *, mapped: bool) -> str:
+    """``tasks`` pass tasks in a row; mapped: each copies ``seed`` through its input and output into a key of its own."""
+    return _flow(feature, (_pass(number, tasks, mapped) for number in range(1, tasks + 1)))
+
+
+def waiting(port: int) -> str:
+    """One asynchronous task."""
+    return _flow("waiting", [_function("job", f"http://127.0.0.1:{port}/job", "task_async",
+        inputs=[("$.context.number", "$.input.number")], outputs=[("$.output.done", "$.context.done")])])  # fmt: skip
+
+
+def checkable(port: int) -> str:
+    """Three tasks that compute a, b and c from ``number``: synchronous, called back, synchronous with one retry."""
+    base = f"http://127.0.0.1:{port}"
+    number = ("$.context.number", "$.input.number")
+    return _flow("checkable", [
+        _function("first", f"{base}/first", "task_sync", next="second", inputs=[number],
+            outputs=[("$.output.a", "$.context.a")]),
+        _function("second", f"{base}/second", "task_async", next="third",
+            inputs=[number, ("$.context.a", "$.input.a")], outputs=[("$.output.b", "$.context.b")]),
+        _function("third", f"{base}/third", "task_sync", retries=1,
+            inputs=[number, ("$.context.b", "$.input.b")], outputs=[("$.output.c", "$.context.c")]),
+    ])  # fmt: skip
+
+
+def _flow(feature: str, tasks: Iterable[str]) -> str:
+    head = f"version: 1.0.0\nworkspace: {BUSINESS}\ndagName: {feature}\ntype: flow\ntasks:\n"
+    return head + "\n".join(tasks) + "\n"
+
+
+def _function(
+    name: str, resource: str, pattern: str, *, next: str = "", retries: int = 0,
+    inputs: list[tuple[str, str]], outputs: list[tuple[str, str]],
+) -> str:  # fmt: skip
+    text = f'  - {{category: function, name: {name}, pattern: {pattern}, resourceName: "{resource}"'
+    if next:
+        text += f", next: {next}"
+    if retries:
+        text += f", retry: {{maxRetryTimes: {retries}, intervalInSeconds: 0}}"
+    return f"{text}, inputMappings: [{_rules(inputs)}], outputMappings: [{_rules(outputs)}]}}"
+
+
+def _rules(pairs: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{{source: {source}, target: {target}}}" for source, target in pairs)
+
+
+def _pass(number: int, last: int, mapped: bool) -> str:
+    text = f"  - {{category: pass, name: t{number}"
+    if number < last:
+        text += f", next: t{number + 1}"
+    if mapped:
+        rules = "inputMappings: [{source: $.context.seed, target: $.input.v}]"
+        text += f", {rules}, outputMappings: [{{source: $.output.v, target: $.context.k{number}}}]"
+    return text + "}"
