@@ -339,7 +339,8 @@ def test_an_explicit_next_of_a_switch_replaces_the_computed_one() -> None:
 
 def test_links_between_branches_of_a_choice_are_dropped() -> None:
     task = first_task("- {category: choice, name: c, choices: ["
-                      "{condition: x, tasks: [{category: pass, name: a, next: b}]}, {condition: y, tasks: [{category: pass, name: b}]}]}")
+                      "{condition: x, tasks: [{category: pass, name: a, next: b}]}, "
+                      "{condition: y, tasks: [{category: pass, name: b}]}]}")
     assert task.choices[0].tasks[0].next == ()
 
 
