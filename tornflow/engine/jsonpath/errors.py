@@ -8,6 +8,7 @@ class PathSyntaxError(ValueError):
 
     def __init__(self, message: str, column: int = 1) -> None:
         super().__init__(f"{message} (column {column})")
+        self.reason = message
         self.column = column
 
 

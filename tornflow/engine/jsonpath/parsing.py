@@ -57,14 +57,23 @@ def parse(text: str) -> Path:
         raise PathSyntaxError(f"the path is longer than {MAX_PATH_CHARACTERS} characters", MAX_PATH_CHARACTERS)
     if not path:
         raise PathSyntaxError("the path is empty")
+    shift = len(text) - len(text.lstrip())
     if not path.startswith("$"):
-        path = "$." + path
+        path, shift = "$." + path, shift - 2
     plain = parse_plain(path)
     if plain is None:
-        return parse_own(path)
+        return _parse_shifted(path, shift)
     if len(plain) > MAX_STEPS:
         raise PathSyntaxError(f"more than {MAX_STEPS} steps")
     return Path(plain)
+
+
+def _parse_shifted(path: str, shift: int) -> Path:
+    """Parse what was trimmed or prefixed; columns are those of the text as it was given."""
+    try:
+        return parse_own(path)
+    except PathSyntaxError as error:
+        raise PathSyntaxError(error.reason, max(1, error.column + shift)) from None
 
 
 def parse_own(text: str) -> Path:
