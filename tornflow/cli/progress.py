@@ -49,12 +49,12 @@ class Progress:
 
     def show(self, state: ScopeState) -> None:
         """Print what changed since the last call, and the outcome once it is there."""
+        done = sum(task.status.is_completed for task in state.tasks.values())
+        self._bar.update(self._row, completed=done)
         for task in state.tasks.values():
             if self._seen.get(task.name) != (task.status, task.attempt):
                 self._seen[task.name] = (task.status, task.attempt)
                 self._console.print(_task_line(task))
-        done = sum(task.status.is_completed for task in state.tasks.values())
-        self._bar.update(self._row, completed=done)
         if state.status.is_completed:
             self._console.print(_outcome_line(state))
 
