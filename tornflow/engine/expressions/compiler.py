@@ -328,8 +328,9 @@ def _finder(
 
     @cache
     def nearest() -> str:
-        near = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.0)
-        return near[0] if near else ""
+        last = name[:60].rpartition(".")[2]
+        same = [candidate for candidate in known if candidate.rpartition(".")[2] == last]
+        return (same or difflib.get_close_matches(name[:60], known, n=1, cutoff=0.0))[0]
 
     def find(env: Env) -> Function:
         value = callee(env) if callee else None

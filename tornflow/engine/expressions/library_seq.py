@@ -27,6 +27,9 @@ from tornflow.engine.expressions.values import (
 )
 
 
+_SHORT = 256
+
+
 def _new_map(run: Run, *pairs: Any) -> OwnMap:
     if len(pairs) % 2:
         raise ExpressionError("seq.map takes keys and values, an even number of arguments")
@@ -200,6 +203,8 @@ def _sort(run: Run, collection: Any, order: Any = None) -> Any:
     result = own_list(run, elements(run, _bounded(run, collection)))
     run.charge(len(result))
     apply = None if order is None else _callable(order)
+    if apply is None and _sorts_itself(result):
+        return OwnList(sorted(result))
 
     def before(a: Any, b: Any) -> int:
         run.charge(1)
@@ -207,6 +212,12 @@ def _sort(run: Run, collection: Any, order: Any = None) -> Any:
 
     # Sorted aside: a comparison that touches the list must not see it half sorted.
     return OwnList(sorted(result, key=cmp_to_key(before)))
+
+
+def _sorts_itself(members: list[Any]) -> bool:
+    """Integers or short strings only: the order of Python is ours and a comparison costs next to nothing."""
+    classes = set(map(type, members))
+    return classes <= {int} or (classes == {str} and max(map(len, members)) <= _SHORT)
 
 
 def _range(run: Run, begin: Any, end: Any, step: Any = 1) -> range:

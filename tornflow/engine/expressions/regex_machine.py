@@ -14,7 +14,7 @@ from tornflow.engine.expressions.regex_program import Op, Program, Test
 from tornflow.engine.expressions.regex_syntax import is_word
 
 _MOVES_PER_CHARGE = 64
-_STEPS_PER_CHARGE = 8
+_STEPS_PER_CHARGE = 16
 _LINE_ENDS = frozenset("\n\r\x85\u2028\u2029")
 
 
@@ -99,7 +99,7 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
                 continue
         elif op is Op.MATCH:
             if not full or at == size:
-                run.charge(moves >> 3)
+                run.charge(moves >> 2)
                 return at
             fits = False
         elif op is Op.BACK:
@@ -119,7 +119,7 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
             continue
         back = _retreat(stack, slots)
         if back is None:
-            run.charge(moves >> 3)
+            run.charge(moves >> 2)
             return -1
         pc, at = back
 
