@@ -80,7 +80,9 @@ class PythonPluginSettings:
 class HttpPluginSettings:
     """Tasks http:// and https://"""
 
-    secret: str = setting("", "key that signs callback URLs where a task asks for generate_auth; empty: unsigned", is_secret=True)
+    secret: str = setting(
+        "", "key that signs callback URLs where a task asks for generate_auth; empty: unsigned", is_secret=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

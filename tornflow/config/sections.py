@@ -128,12 +128,16 @@ class DaprSettings:
 class OutboundSettings:
     """Requests to executors and callbacks"""
 
-    allow: tuple[str, ...] = setting((), "networks (CIDR) that are allowed, before any other rule; against deny the narrower one wins")
+    allow: tuple[str, ...] = setting(
+        (), "networks (CIDR) that are allowed, before any other rule; against deny the narrower one wins"
+    )
     deny: tuple[str, ...] = setting((), "networks (CIDR) that are refused; against allow the narrower one wins")
     allow_loopback: bool | None = setting(
         None, "requests to this machine; null: allowed only when the server is bound to loopback"
     )
-    allow_private: bool = setting(True, "requests to private networks (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7)")
+    allow_private: bool = setting(
+        True, "requests to private networks (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7)"
+    )
     connect_timeout_s: float = setting(5.0, "time to make a connection", unit="s", minimum=0.01)
     read_timeout_s: float = setting(60.0, "time to wait for the answer", unit="s", minimum=0.01)
     answer_limit_bytes: int = setting(4 * MIB, "largest answer that is read", unit="bytes", minimum=1024)
