@@ -13,6 +13,7 @@ from tornflow.engine.expressions.errors import ExpressionSyntaxError
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
+    from lark.exceptions import UnexpectedInput
 
 GRAMMAR = r"""
 start: body
@@ -134,12 +135,14 @@ def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=True)
 
 
-def _syntax_error(error: Any, text: str) -> ExpressionSyntaxError:
-    token = getattr(error, "token", None)
+def _syntax_error(error: UnexpectedInput, text: str) -> ExpressionSyntaxError:
+    from lark.exceptions import UnexpectedToken
+
+    token = error.token if isinstance(error, UnexpectedToken) else None
     if token is not None and token.type == "$END":
         lines = text.split("\n")
         return ExpressionSyntaxError("unexpected end of the expression", len(lines), len(lines[-1]) + 1)
-    found = str(token) if token is not None else text[error.pos_in_stream]
+    found = str(token) if token is not None else text[error.pos_in_stream or 0]
     shown = found if len(found) <= 40 else found[:40] + "..."
     return ExpressionSyntaxError(f"unexpected {shown!r}", error.line, error.column)
 

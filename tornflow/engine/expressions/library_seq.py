@@ -26,7 +26,6 @@ from tornflow.engine.expressions.values import (
     writable,
 )
 
-
 _SHORT = 256
 
 
