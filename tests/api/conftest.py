@@ -182,8 +182,8 @@ class Client:
     """Asks one port. ``query`` values are percent-encoded here."""
 
     base: str
-    service: KeepingService
-    catalog: Catalog[Any]
+    service: Any = None
+    catalog: Any = None
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None, **options: Any) -> Reply:
         return await self.ask("GET", path, query, **options)
@@ -245,3 +245,9 @@ def client(start: Start) -> Client:
     made = start()
     made.service.states["media:thumb_c_1"] = running_state()
     return made
+
+
+@pytest.fixture
+def connect() -> Callable[[str], Client]:
+    """Return a function that makes a client of a base URL."""
+    return Client
