@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import flows
+from bench import chain, crash, flows, latency, waiting
 from bench.lab import STORES, Lab, open_lab
 from bench.processes import LOAD_CPU, REPO, pin
 from bench.report import Figure, publish, say
@@ -51,19 +51,34 @@ def _rhythm(options: argparse.Namespace) -> flows.Rhythm:
 
 _FIGURES: dict[str, Measure] = {
     "ceiling": lambda lab, options: flows.ceiling(lab, _rhythm(options)),
-    "flows": lambda lab, options: flows.measure(lab, options.stores, _rhythm(options)),
+    "flows": lambda lab, options: flows.measure(lab, options.stores or STORES, _rhythm(options)),
+    "latency": lambda lab, options: latency.measure(lab, options.stores or ["sqlite"], options.flows),
+    "chain": lambda lab, options: chain.measure(lab, options.stores or ["memory", "sqlite"], options.repeats),
+    "waiting": lambda lab, options: waiting.measure(lab, options.stores or ["sqlite"], options.executions),
+    "crash": lambda lab, options: crash.measure(
+        lab, options.stores or ["sqlite", "mongodb"], crash.Plan(options.kills, seed=options.seed)
+    ),
 }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench", description="Measure one figure of the server, or all.")
     parser.add_argument("figure", choices=[*_FIGURES, "all"])
-    parser.add_argument("--stores", type=_stores, help=f"of {', '.join(STORES)}; default: what the figure asks for",
-                        default=list(STORES))
+    parser.add_argument(
+        "--stores",
+        type=_stores,
+        default=[],
+        help=f"of {', '.join(STORES)}, with commas; default: what the figure asks for",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
     parser.add_argument("--warm", type=float, default=2.0, help="seconds of load before it")
     parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--flows", type=int, default=200, help="latency: how many")
+    parser.add_argument("--repeats", type=int, default=5, help="chain: runs of each length, the fastest counts")
+    parser.add_argument("--executions", type=int, default=20_000, help="waiting: how many")
+    parser.add_argument("--kills", type=int, default=50, help="crash: how often")
+    parser.add_argument("--seed", type=int, default=1, help="crash: of the moments")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="a setting of the server")
     parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait for an idle machine")
     parser.add_argument("--bare", type=Path, default=REPO.parent / "shared" / "bench", help="folder of bare_flow.py")

@@ -62,7 +62,8 @@ class Lab:
                 return Store(kind, f"sqlite:///{folder / 'bench.db'}", folder)
             case "mongodb":
                 return Store(kind, self.mongod().url(f"bench_{folder.name[:3]}"), folder, self.mongod())
-        raise ValueError(f"no such store: {kind!r}; there are {', '.join(STORES)}")
+            case _:
+                raise ValueError(f"no such store: {kind!r}; there are {', '.join(STORES)}")
 
     def mongod(self) -> Database:
         if self._database is None:

@@ -27,10 +27,13 @@ DRAIN_S = 60.0
 class Subject(Protocol):
     """A program under test, as the load generator sees it."""
 
-    finished: int
-    """Flows that were seen to end."""
-    submit_ms: list[float]
-    """How long each submission took to be answered."""
+    @property
+    def finished(self) -> int:
+        """Flows that were seen to end."""
+
+    @property
+    def submit_ms(self) -> list[float]:
+        """How long each submission took to be answered."""
 
     async def flow(self) -> None:
         """Run one flow and return when it is seen finished."""

@@ -26,9 +26,8 @@ class Rill:
         self.client.close()
 
     async def register(self, feature: str, text: str) -> None:
-        target = (
-            f"/flow/bg/manage/descriptor/add_descriptor.json?business_id={BUSINESS}&feature_name={feature}&alias=release"
-        )
+        names = f"business_id={BUSINESS}&feature_name={feature}&alias=release"
+        target = f"/flow/bg/manage/descriptor/add_descriptor.json?{names}"
         status, body = await self.client.post(target, text.encode())
         if status != 200:
             raise Refused(f"{feature} was not registered: {status} {body[:600]!r}")
@@ -68,15 +67,19 @@ class Rill:
 
 def two_tasks(port: int) -> str:
     """The published example's shape: one synchronous HTTP task after the other, with mappings."""
-    return _flow("twoTasks", (_function("Bob", f"http://127.0.0.1:{port}/greet.json?user=Bob", "task_sync", next="Alice",
-        inputs=[("$.context.Bob", "$.input.Bob")], outputs=[("$.output.score", "$.context.score1")]),
-        _function("Alice", f"http://127.0.0.1:{port}/greet.json?user=Alice", "task_sync",
-        inputs=[("$.context.Alice", "$.input.Alice"), ("$.context.score1", "$.input.prev")],
-        outputs=[("$.output.greet", "$.context.greet")])))  # fmt: skip
+    url = f"http://127.0.0.1:{port}/greet.json?user="
+    bob = [("$.context.Bob", "$.input.Bob")]
+    alice = [("$.context.Alice", "$.input.Alice"), ("$.context.score1", "$.input.prev")]
+    score, greet = [("$.output.score", "$.context.score1")], [("$.output.greet", "$.context.greet")]
+    tasks = [
+        _function("Bob", url + "Bob", "task_sync", next="Alice", inputs=bob, outputs=score),
+        _function("Alice", url + "Alice", "task_sync", inputs=alice, outputs=greet),
+    ]
+    return _flow("twoTasks", tasks)
 
 
 def chain(feature: str, tasks: int, *, mapped: bool) -> str:
-    """``tasks`` pass tasks in a row; mapped: each copies ``seed`` through its input and output into a key of its own."""
+    """``tasks`` pass tasks in a row; mapped: each copies ``seed`` into a key of its own."""
     return _flow(feature, (_pass(number, tasks, mapped) for number in range(1, tasks + 1)))
 
 

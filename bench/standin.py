@@ -1,6 +1,6 @@
 """A stand-in for the server: raw protocols, no engine, nothing stored. It shows what the load generator can drive.
 
-    python -m bench.standin PORT
+python -m bench.standin PORT
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ async def listen(handle: Handle, port: int = 0) -> tuple[asyncio.Server, int]:
 
 def answer(body: bytes, status: int = 200) -> bytes:
     """Return a whole JSON answer."""
-    return b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+    head = b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 class Client:
