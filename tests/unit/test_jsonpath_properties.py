@@ -21,12 +21,15 @@ DOCUMENTS = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12
 )
 DEFINITE = st.lists(
-    NAMES.map(lambda name: f".{name}") | NAMES.map(lambda name: f"['{name}']") | st.integers(-3, 3).map(lambda i: f"[{i}]"),
+    NAMES.map(lambda name: f".{name}")
+    | NAMES.map(lambda name: f"['{name}']")
+    | st.integers(-3, 3).map(lambda index: f"[{index}]"),
     max_size=5,
 ).map(lambda steps: "$" + "".join(steps))
 PIECES = st.sampled_from(
     [".a", ".b", "..", "..c", "[*]", ".*", "[0]", "[-1]", "[0,1]", "[1:]", "['a','b']", "[?(@.a == 1)]", "[?(@.b)]"]
-    + ["[?(@ > $.a || !(@.c in [1,'a']))]", "[?(@..a =~ /a*/)]", ".length()", ".sum()", "[?(", ")]", "$", "'", "@", " ", "!"]
+    + ["[?(@ > $.a || !(@.c in [1,'a']))]", "[?(@..a =~ /a*/)]", ".length()", ".sum()"]
+    + ["[?(", ")]", "$", "'", "@", " ", "!"]
 )
 TEXTS = st.text(max_size=30) | st.lists(PIECES, max_size=6).map(lambda pieces: "$" + "".join(pieces))
 
@@ -103,7 +106,9 @@ def test_paths_beyond_a_bound_are_syntax_errors_that_name_it(text: str, reason: 
         compile_read(text)
 
 
-@pytest.mark.parametrize("path", ["$.l[?($.l[?($.l[?(@ == 'x')] == 1)] == 1)]", "$.l[?(@ in $.l)]", "$..[?($..x == 1)]"])
+@pytest.mark.parametrize(
+    "path", ["$.l[?($.l[?($.l[?(@ == 'x')] == 1)] == 1)]", "$.l[?(@ in $.l)]", "$..[?($..x == 1)]"]
+)
 def test_paths_that_multiply_work_end_with_an_error(path: str) -> None:
     document = {"l": [{"n": number} for number in range(3_000)]}
     with pytest.raises(MatchError, match="visits too much"):
@@ -113,6 +118,17 @@ def test_paths_that_multiply_work_end_with_an_error(path: str) -> None:
 def test_a_text_too_long_for_a_pattern_is_an_error() -> None:
     with pytest.raises(MatchError, match="too long for a pattern"):
         compile_match("$[?(@.t =~ /a*/)]")({"t": "a" * 100_001})
+
+
+@pytest.mark.parametrize("pattern", ["(a|a)*b", "(a+)+b", "(a*)*b", "a*a*a*a*a*b", "(.*)*(.*)*(.*)*b"])
+def test_patterns_that_would_stall_end_with_an_error(pattern: str) -> None:
+    with pytest.raises(MatchError, match="needs more than"):
+        compile_match(f"$.l[?(@ =~ /{pattern}/)]")({"l": ["a" * 400] * 100})
+
+
+def test_patterns_are_metered_over_the_whole_document() -> None:
+    matches = compile_match("$.l[?(@ =~ /[a-z]+-[0-9]+/)]")
+    assert matches({"l": ["x"] * 20_000 + ["abc-12"]})
 
 
 @pytest.mark.parametrize("path", ["$..x", "$" + "[*]" * 190 + ".x", "$[?(@ == $.a)]", "$" + "[0]" * 150])

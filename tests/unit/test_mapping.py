@@ -155,8 +155,8 @@ def test_a_strict_failure_leaves_the_context_as_it_was(entangling: tuple[Mapping
 
 def test_transforms_get_four_variables_and_run_on_null() -> None:
     result = map_input(
-        {"n": 4}, rule("$.context.none", "$.input.d", transform="or default"), rule(None, "$.input.v", transform="names"),
-        rule("$.context.n", "$.input.n", transform="double"),
+        {"n": 4}, rule("$.context.none", "$.input.d", transform="or default"),
+        rule(None, "$.input.v", transform="names"), rule("$.context.n", "$.input.n", transform="double"),
     )  # fmt: skip
     assert result == {"d": "dflt", "v": ["context", "input", "output", "source"], "n": 8}
 

@@ -1,59 +1,73 @@
-"""Regular expressions of ``=~``: the whole text must match (rill-dsl 6.3).
+"""Regular expressions of ``=~``: Java's syntax, the whole text must match (rill-dsl 6.3).
 
-Java's syntax is close to Python's; what differs and can be told apart is translated, the rest is a syntax error.
+They run on the metered machine of transform scripts, because Python's own ``re`` cannot be stopped: ``(a|a)*b`` over
+forty characters would stall the server.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from typing import Any
 
+from tornflow.engine.expressions.budget import Budget, Host, Run
+from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError
+from tornflow.engine.expressions.regex_machine import full_match
+from tornflow.engine.expressions.regex_syntax import compile_pattern as compile_program
 from tornflow.engine.jsonpath.errors import MatchError, PathSyntaxError
-from tornflow.engine.jsonpath.limits import MAX_MATCHED_CHARACTERS, MAX_PATTERN_CHARACTERS
+from tornflow.engine.jsonpath.limits import MAX_MATCHED_CHARACTERS, MAX_PATTERN_CHARACTERS, MAX_PATTERN_STEPS
 from tornflow.engine.jsonpath.look import Look
 from tornflow.engine.jsonpath.steps import Pattern
 
-_FLAGS = {"i": re.I, "m": re.M, "s": re.S, "x": re.X, "u": re.U, "d": re.NOFLAG, "U": re.U}
-_NAMED_GROUP = re.compile(r"\(\?<(?=[A-Za-z])")
-_END_OF_TEXT = re.compile(r"\\z")
+_FLAGS = "imsxudU"
+_IN_PROGRAM = "ims"  # x is applied to the text; u, d and U change nothing for the texts we know
+_BUDGET = Budget(steps=MAX_PATTERN_STEPS)
+_SPACED = re.compile(r"(\\.|\[(?:\\.|[^\]\\])*\])|\s+|#[^\n]*", re.DOTALL)
 
 
 def compile_pattern(pattern: Pattern) -> Callable[[Any, Look], bool]:
     """Return ``(value, look) -> bool``; numbers are matched as text, other values never match.
 
+    The test raises MatchError for texts beyond ``limits.MAX_MATCHED_CHARACTERS`` and for patterns that need more than
+    ``limits.MAX_PATTERN_STEPS`` in one evaluation of the path.
+
     Raises:
         PathSyntaxError: not a pattern, longer than ``limits.MAX_PATTERN_CHARACTERS``, or an unknown flag.
     """
-    fullmatch = _compile(pattern).fullmatch
+    text = _text(pattern)
+    try:
+        program = compile_program(text)
+    except ExpressionError as error:
+        raise PathSyntaxError(str(error)) from error
 
     def matches(value: Any, look: Look) -> bool:
         if not isinstance(value, str):
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 return False
             value = str(value)
+        if program.literal is not None:
+            return bool(value == program.literal)
         if len(value) > MAX_MATCHED_CHARACTERS:
             raise MatchError(f"a text of {len(value)} characters is too long for a pattern ({MAX_MATCHED_CHARACTERS})")
-        look.charge(len(value))
-        return fullmatch(value) is not None
+        if look.patterns is None:
+            look.patterns = Run(_BUDGET, Host(), 0)
+        try:
+            return full_match(look.patterns, program, value) is not None
+        except BudgetExceeded as error:
+            message = f"the pattern /{pattern.text}/ needs more than {MAX_PATTERN_STEPS} steps on this document"
+            raise MatchError(message) from error
 
     return matches
 
 
-def _compile(pattern: Pattern) -> re.Pattern[str]:
+def _text(pattern: Pattern) -> str:
     if len(pattern.text) > MAX_PATTERN_CHARACTERS:
         raise PathSyntaxError(f"a pattern is longer than {MAX_PATTERN_CHARACTERS} characters")
-    flags = re.NOFLAG
     for letter in pattern.flags:
         if letter not in _FLAGS:
-            raise PathSyntaxError(f"a pattern has the unknown flag {letter!r}")
-        flags |= _FLAGS[letter]
-    text = _END_OF_TEXT.sub(r"\\Z", _NAMED_GROUP.sub("(?P<", pattern.text.replace("\\/", "/")))
-    try:
-        with warnings.catch_warnings():
-            # Python warns of nested sets, which mean something else to Java.
-            warnings.simplefilter("error")
-            return re.compile(text, flags)
-    except (re.error, Warning, OverflowError, RecursionError) as error:
-        raise PathSyntaxError(f"not a pattern: {error}") from error
+            raise PathSyntaxError(f"a pattern has the unknown flag {letter!r}, known are {_FLAGS}")
+    text = pattern.text.replace("\\/", "/")
+    if "x" in pattern.flags:
+        text = _SPACED.sub(lambda match: match.group(1) or "", text)
+    flags = "".join(letter for letter in _IN_PROGRAM if letter in pattern.flags)
+    return f"(?{flags}){text}" if flags else text
