@@ -91,6 +91,21 @@ async def test_input_that_is_not_utf8_creates_nothing(client: Any) -> None:
     assert (reply.status, reply.json["errorCode"]) == (500, "ERR_RAISE_EVENT_WORKFLOW")
 
 
+@pytest.mark.parametrize("body", [b"[" * 300 + b"]" * 300, b'{"a":"\\ud800","n":1234567890123456789012}'])
+@pytest.mark.parametrize("path", [START, ONE + "/raiseEvent/e"])
+async def test_json_that_could_not_be_written_again_creates_nothing(client: Any, path: str, body: bytes) -> None:
+    reply = await client.post(path, body=body)
+    assert reply.status == 500
+    assert reply.json["errorCode"] == ("ERR_START_WORKFLOW" if path == START else "ERR_RAISE_EVENT_WORKFLOW")
+    assert "JSON parse error" in reply.json["message"]
+    assert client.service.calls == []
+
+
+async def test_text_with_many_brackets_is_still_text(client: Any) -> None:
+    assert (await client.post(START, body=b"[" * 300)).status == 202
+    assert client.service.calls[0][3] == "[" * 300
+
+
 async def test_get_shows_the_instance_in_the_published_order(client: Any) -> None:
     state = client.service.states["media:thumb_c_1"]
     state.workflow_name, state.raw_input, state.created_at = "ship_order", '{"a": 1 }', 1_718_600_000_000

@@ -36,6 +36,10 @@ class UnsupportedMedia(BadRequest):
     """The body is neither of the declared type nor readable as such."""
 
 
+class Unstorable(BadRequest):
+    """JSON, but nested too deeply or with half a surrogate pair: it could not be written again."""
+
+
 def read_args(params: tuple[Param, ...], request: HTTPServerRequest, body: Any) -> Json:
     """Return a value for each parameter.
 
@@ -76,17 +80,30 @@ def read_json(raw: bytes, limits: EdgeLimits) -> Any:
     """Return the value of a JSON text; integers are exact at any size a document may sanely have.
 
     Raises:
-        BadRequest: not JSON, nested too deeply, or text that is not Unicode.
+        BadRequest: not JSON.
+        Unstorable: nested too deeply, or text that is not Unicode.
     """
     try:
         value = loads(raw)
     except ValueError as error:
         raise BadRequest("body", f"JSON parse error: {error}") from error
     if raw.count(b"{") + raw.count(b"[") > limits.json_depth and _depth_exceeds(value, limits.json_depth):
-        raise BadRequest("body", f"JSON parse error: nested deeper than {limits.json_depth} levels")
-    if b"\\ud" in raw or b"\\uD" in raw:
+        raise Unstorable("body", f"JSON parse error: nested deeper than {limits.json_depth} levels")
+    if _has_surrogates(raw):
         _refuse_lone_surrogates(value)
     return value
+
+
+def refuse_unstorable(raw: bytes, limits: EdgeLimits) -> None:
+    """Raise Unstorable for a body that is taken verbatim, but will be read as JSON further down; text is fine."""
+    if raw.count(b"{") + raw.count(b"[") <= limits.json_depth and not _has_surrogates(raw):
+        return
+    try:
+        read_json(raw, limits)
+    except Unstorable:
+        raise
+    except BadRequest:
+        return
 
 
 def is_within(value: Any, raw_length: int, limit: int) -> bool:
@@ -220,9 +237,13 @@ def _depth_exceeds(value: Any, limit: int) -> bool:
     return True
 
 
+def _has_surrogates(raw: bytes) -> bool:
+    return b"\\ud" in raw or b"\\uD" in raw
+
+
 def _refuse_lone_surrogates(value: Any) -> None:
     # orjson refuses them itself; the standard library, used for long integers, lets them through
     try:
         dumps(value)
     except ValueError as error:
-        raise BadRequest("body", "JSON parse error: a surrogate without its pair") from error
+        raise Unstorable("body", "JSON parse error: a surrogate without its pair") from error

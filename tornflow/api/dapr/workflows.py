@@ -8,7 +8,7 @@ from typing import Any
 
 from tornflow.api.dapr.errors import DaprError, operation_failed
 from tornflow.api.dapr.views import instance_view
-from tornflow.api.reading import BadRequest, read_json
+from tornflow.api.reading import BadRequest, read_json, refuse_unstorable
 from tornflow.api.routes import Call, Json
 from tornflow.errors import ExecutionNotFound
 
@@ -101,7 +101,10 @@ async def _command(call: Call, operation: str) -> Json:
 
 def _body_text(call: Call, operation: str) -> str:
     try:
+        refuse_unstorable(call.request.body, call.edge.limits)
         return call.request.body.decode()
+    except BadRequest as error:
+        raise operation_failed(operation, error.reason, dict(call.path)) from error
     except UnicodeDecodeError as error:
         raise operation_failed(operation, f"the body is not UTF-8 text: {error.reason}", dict(call.path)) from error
 
