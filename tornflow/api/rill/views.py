@@ -84,10 +84,6 @@ def task_view(task: Task, state: TaskState | None, prefix: str = "") -> Json:
     }
     if state is not None:
         view["invoke_msg"] = invoke_msg(state)
-        groups = state.groups or {}
-        view["sub_group_index_to_status"] = groups.get("status")
-        view["sub_group_key_judgement_mapping"] = groups.get("key")
-        view["sub_group_index_to_identity"] = groups.get("identity")
     return view
 
 
@@ -134,13 +130,8 @@ def _share(task: Task, state: TaskState | None, now: int, evaluate: Evaluate | N
         return 0
     if state.status.is_completed:
         return 1
-    if task.progress.calculation:
-        if evaluate is None or state.status is TaskStatus.NOT_STARTED:
-            return 0
-        started = state.invocations[-1][0] if state.invocations else None
-        variables = {"params": state.progress_args or {}, "taskRunningTimeInMillis": now - (started or now)}
-        return float(evaluate(task.progress.calculation, variables))
-    statuses = (state.groups or {}).get("status")
-    if not isinstance(statuses, dict) or not statuses:
+    if not task.progress.calculation or evaluate is None or state.status is TaskStatus.NOT_STARTED:
         return 0
-    return sum(TaskStatus(status).is_completed for status in statuses.values()) / len(statuses)
+    started = state.invocations[-1][0] if state.invocations else None
+    variables = {"params": state.progress_args or {}, "taskRunningTimeInMillis": now - (started or now)}
+    return float(evaluate(task.progress.calculation, variables))
