@@ -12,16 +12,18 @@ from pathlib import Path
 
 import uvloop
 
-from bench import chain, crash, flows, latency, waiting
+from bench import chain, crash, flows, latency, profiling, waiting
 from bench.lab import STORES, Lab, open_lab
-from bench.processes import LOAD_CPU, REPO, pin
+from bench.processes import LOAD_CPU, REPO, NotRunning, pin
 from bench.report import Figure, publish, say
+from bench.rill import Refused
+from bench.wire import Broken
 
 Measure = Callable[[Lab, argparse.Namespace], Awaitable[Figure]]
 
 
 def main() -> int:
-    """Return 0 when every goal of the measured figures was met, 1 when not."""
+    """Return 0 when every goal of the measured figures was met, 1 when not, 2 when it could not be measured."""
     options = _parser().parse_args()
     names = list(_FIGURES) if options.figure == "all" else [options.figure]
     pin(LOAD_CPU)
@@ -32,13 +34,16 @@ def main() -> int:
     except KeyboardInterrupt:
         say("stopped")
         return 130
+    except (NotRunning, Refused, Broken, TimeoutError) as error:
+        say(f"could not measure: {type(error).__name__}: {error}")
+        return 2
     return 0 if all(met) else 1
 
 
 async def _measure(name: str, options: argparse.Namespace) -> bool:
     with open_lab(
         python=options.python, bare_home=options.bare, disk=options.disk, patience_s=options.patience,
-        settings=options.set,
+        settings=options.set, repo=options.repo,
     ) as lab:  # fmt: skip
         figure = await _FIGURES[name](lab, options)
         publish(figure, options.results)
@@ -58,6 +63,7 @@ _FIGURES: dict[str, Measure] = {
     "crash": lambda lab, options: crash.measure(
         lab, options.stores or ["sqlite", "mongodb"], crash.Plan(options.kills, seed=options.seed)
     ),
+    "profile": lambda lab, options: profiling.measure(lab, options.stores or STORES, _rhythm(options)),
 }
 
 
@@ -82,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="a setting of the server")
     parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait for an idle machine")
     parser.add_argument("--bare", type=Path, default=REPO.parent / "shared" / "bench", help="folder of bare_flow.py")
+    parser.add_argument("--repo", type=Path, default=REPO, help="checkout whose server is measured; default: this one")
     parser.add_argument("--disk", type=Path, default=None, help="folder on the disk to test")
     parser.add_argument("--results", type=Path, default=REPO / "bench" / "results")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the processes under test")

@@ -34,6 +34,8 @@ RUNNING_S = (0.2, 1.2)
 """A kill comes at a random moment of this span after the server became ready."""
 DRAIN_S = 120.0
 FLOWS_LIMIT = 200_000
+OPEN_LIMIT = 1_000
+"""Flows that were accepted and have not reached their last task; more are not submitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class _Trial:
             await server.start()
             with closing(Rill(server.port, timeout_s=10.0)) as rill:
                 await rill.register("checkable", checkable(executor.port))
-                downtimes = await self._kill_under_load(server, rill)
+                downtimes = await self._kill_under_load(server, rill, executor)
                 started = time.perf_counter()
                 unfinished = await self._drain(rill)
                 drained = time.perf_counter() - started
@@ -121,10 +123,10 @@ class _Trial:
             "drained s": drained,
         }
 
-    async def _kill_under_load(self, server: Server, rill: Rill) -> list[float]:
+    async def _kill_under_load(self, server: Server, rill: Rill, executor: Executor) -> list[float]:
         """Return how long each restart took to be ready."""
         moments = random.Random(self.plan.seed)
-        slots = [asyncio.create_task(self._slot(rill)) for _ in range(self.plan.in_flight)]
+        slots = [asyncio.create_task(self._slot(rill, executor)) for _ in range(self.plan.in_flight)]
         began, downtimes = time.monotonic(), []
         try:
             for number in range(1, self.plan.kills + 1):
@@ -143,9 +145,12 @@ class _Trial:
             await asyncio.gather(*slots, return_exceptions=True)
         return downtimes
 
-    async def _slot(self, rill: Rill) -> None:
+    async def _slot(self, rill: Rill, executor: Executor) -> None:
         """Submit numbers until it is over. What was begun is repeated until it is accepted."""
         while not self._is_over and self._next < FLOWS_LIMIT:
+            if len(self.accepted) - len(executor.ended) > OPEN_LIMIT:
+                await asyncio.sleep(PAUSE_S)
+                continue
             self._next += 1
             number = self._next
             self.accepted[number] = await self._submit(rill, number)

@@ -39,6 +39,8 @@ class Executor:
         self.callbacks_repeated = 0
         self.executions: dict[int, set[str]] = {}
         """Execution ids that were seen for each submitted number."""
+        self.ended: set[int] = set()
+        """Numbers whose last task was answered."""
         self.complaints: list[str] = []
         self._chance = chance
         self._keys: set[bytes] = set()
@@ -77,6 +79,7 @@ class Executor:
             return _ACK
         if number % 3 == 0 and key.endswith(b"/1"):
             return _FAILED
+        self.ended.add(number)
         return answer(b'{"c":%d}' % (int(body["b"]) * 5 + number))
 
     def _call_back_later(self, url: str, body: bytes) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bare import BareProgram
-from bench.processes import Database, Server, cpu_seconds, database, quiet
+from bench.processes import REPO, Database, Server, cpu_seconds, database, quiet
 from bench.report import say
 
 STORES = ("memory", "sqlite", "mongodb")
@@ -37,6 +37,7 @@ class Lab:
     """What every figure needs. Use it inside ``with open_lab(...)``: that ends and removes everything."""
 
     python: str
+    repo: Path
     bare_home: Path
     work: Path
     patience_s: float
@@ -73,7 +74,7 @@ class Lab:
 
     def server(self, store: Store, settings: Sequence[str] = (), command: Sequence[str] = ()) -> Server:
         """A server that is stopped with the lab at the latest."""
-        server = Server(self.python, store.url, store.folder, [*settings, *self.server_settings], command)
+        server = Server(self.python, self.repo, store.url, store.folder, [*settings, *self.server_settings], command)
         self.exits.callback(server.stop)
         return server
 
@@ -104,10 +105,16 @@ def watch(pids: dict[str, int]) -> dict[str, float]:
 
 @contextmanager
 def open_lab(
-    *, python: str, bare_home: Path, disk: Path | None = None, patience_s: float = 5.0, settings: Sequence[str] = ()
+    *,
+    python: str,
+    bare_home: Path,
+    repo: Path = REPO,
+    disk: Path | None = None,
+    patience_s: float = 5.0,
+    settings: Sequence[str] = (),
 ) -> Iterator[Lab]:
-    """``disk``: folder on the disk that the stores shall lie on; default the temporary folder."""
+    """``repo``: checkout whose server is measured. ``disk``: folder on the disk for the stores; default: temporary."""
     with ExitStack() as exits:
         work = Path(tempfile.mkdtemp(prefix="tornflow-bench-", dir=disk))
         exits.callback(shutil.rmtree, work, ignore_errors=True)
-        yield Lab(python, bare_home, work, patience_s, settings, exits)
+        yield Lab(python, repo.resolve(), bare_home.resolve(), work, patience_s, settings, exits)

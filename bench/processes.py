@@ -42,13 +42,18 @@ def pin(cpu: int, pid: int = 0) -> None:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of all threads that the process has now, in seconds (nanosecond precision)."""
-    total = 0
+    return sum(thread_seconds(pid).values())
+
+
+def thread_seconds(pid: int) -> dict[int, float]:
+    """Return the CPU time of each thread by its system id, in seconds."""
+    found = {}
     for thread in Path(f"/proc/{pid}/task").iterdir():
         try:
-            total += int((thread / "schedstat").read_text().split()[0])
+            found[int(thread.name)] = int((thread / "schedstat").read_text().split()[0]) / 1e9
         except OSError:
             pass  # the thread has just ended
-    return total / 1e9
+    return found
 
 
 def memory_bytes(pid: int) -> int:
@@ -99,7 +104,12 @@ _alive: set[subprocess.Popen[bytes]] = set()
 
 
 def spawn(
-    command: Sequence[str], *, cpu: int, output: Path, environ: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    cpu: int,
+    output: Path,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process on one core; what it says is appended to ``output``. It dies with this process at the latest."""
     with output.open("ab") as sink:
@@ -108,6 +118,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
+            cwd=folder,
             env={**os.environ, **(environ or {})},
             start_new_session=True,  # Ctrl-C reaches us alone, and we end them in order
             preexec_fn=_prepare(cpu),
@@ -152,22 +163,31 @@ def _end_all() -> None:
 
 
 class Server:
-    """One tornflow process. ``storage`` is a storage URL, ``settings`` are values for ``--set``."""
+    """One tornflow process. ``storage`` is a storage URL, ``settings`` are values for ``--set``.
+
+    The code comes from ``repo``, which need not be the checkout that this bench lies in.
+    """
 
     def __init__(
-        self, python: str, storage: str, folder: Path, settings: Sequence[str] = (), command: Sequence[str] = ()
+        self,
+        python: str,
+        repo: Path,
+        storage: str,
+        folder: Path,
+        settings: Sequence[str] = (),
+        command: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.storage = storage
         self.output = folder / f"server-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = folder
-        self._command = list(command) or [
+        self._repo = repo
+        self.command = list(command) or [
             python, "-m", "tornflow.cli", "serve", "--port", str(self.port), "--dapr-port", "0", "--storage", storage,
             "--set", "log.level=warning", "--set", "log.format=json",
         ]  # fmt: skip
         for one in settings:
-            self._command += ["--set", one]
+            self.command += ["--set", one]
 
     @property
     def pid(self) -> int:
@@ -180,10 +200,10 @@ class Server:
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
-        roots = os.pathsep.join(str(REPO / room) for room in ("", "plugins", "storage"))
+        roots = os.pathsep.join(map(str, (self._repo, self._repo / "plugins", self._repo / "storage", REPO)))
         environ = {"PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [one.replace("{port}", str(self.port)) for one in self._command]
-        self._process = spawn(command, cpu=SERVER_CPU, output=self.output, environ=environ)
+        command = [one.replace("{port}", str(self.port)) for one in self.command]
+        self._process = spawn(command, cpu=SERVER_CPU, output=self.output, environ=environ, folder=self._repo)
 
     async def start(self, timeout_s: float = READY_TIMEOUT_S) -> float:
         """Start it and return the seconds until ``/readyz`` answered 200.
