@@ -24,7 +24,7 @@ from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, 
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings, now_ms
-from tornflow.runtime.service import ServiceSettings
+from tornflow.runtime.starting import ServiceSettings
 
 _log = structlog.get_logger("tornflow.server")
 
@@ -67,7 +67,12 @@ def build_engine(settings: Settings, server_url: str) -> Engine:
 def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
     engine, rill = settings.engine, settings.rill
     return EngineSettings(
-        rules=Rules(engine.inline_tasks_per_step, engine.context_limit_bytes, server_url + rill.trigger_uri),
+        rules=Rules(
+            inline_tasks_per_step=engine.inline_tasks_per_step,
+            context_limit_bytes=engine.context_limit_bytes,
+            trigger_base=server_url + rill.trigger_uri,
+            is_strict=rill.strict,
+        ),
         dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
         service=ServiceSettings(
             engine.flow_depth, engine.context_limit_bytes, settings.dispatch.max_waiting, settings.dapr.business_id
@@ -130,15 +135,17 @@ class Server:
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
         settings = self._settings
-        port = _listen_socket(settings.server.host, settings.server.port)
-        dapr_port = _listen_socket(settings.server.host, settings.server.dapr_port) if settings.server.dapr_port else None
+        host, second_port = settings.server.host, settings.server.dapr_port
+        port = _listen_socket(host, settings.server.port)
+        dapr_port = _listen_socket(host, second_port) if second_port else None
         self.ports = [port.port] + ([dapr_port.port] if dapr_port else [])
         server_url = settings.server_url(port.port)
         engine = self.engine = build_engine(settings, server_url)
         edge = self._edge(engine, server_url)
-        self._serve(make_application(edge), port)
+        application = make_application(edge)
+        self._serve(application, port)
         if dapr_port is not None:
-            self._serve(make_dapr_application(edge), dapr_port)
+            self._serve(make_dapr_application(edge, metrics=application.metrics), dapr_port)
         await engine.start()
         await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.

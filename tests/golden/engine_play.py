@@ -6,7 +6,15 @@ import json
 from typing import Any
 
 from tornflow.descriptors import parse_descriptor
-from tornflow.engine.commands import Command, Continue, Deliver, DispatchTask
+from tornflow.engine.commands import (
+    Command,
+    Continue,
+    Deliver,
+    DispatchTask,
+    GatherGroups,
+    ReportGroup,
+    StartGroups,
+)
 from tornflow.engine.ending import PARENT_MESSAGE
 from tornflow.engine.events import (
     AttemptEnded,
@@ -14,17 +22,25 @@ from tornflow.engine.events import (
     Continued,
     Delivered,
     Event,
+    GroupEnded,
+    GroupsGathered,
+    GroupsStarted,
+    Redone,
     Submitted,
     TaskCompleted,
+    Terminated,
     TimerFired,
+    Woken,
 )
 from tornflow.engine.expressions import Sandbox
+from tornflow.engine.groups import STOP, group_state
 from tornflow.engine.program import Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import RequestError
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.execution import ParentLink, ScopeKey, ScopeState
+from tornflow.model.execution import Mark, ParentLink, ScopeKey, ScopeState
+from tornflow.model.names import instance_name, split_instance, split_route
 
 START = 1_700_000_000_000
 
@@ -46,7 +62,7 @@ class Play:
 
     def start(self, program: Program, context: dict[str, Any], parent: ParentLink | None = None) -> Scope:
         descriptor = program.descriptor
-        execution_id = f"demo:{descriptor.dag_name}_c_{len(self.scopes)}"
+        execution_id = f"demo:{descriptor.dag_name}_c_{len(self.roots())}"
         state = ScopeState(ScopeKey(execution_id), descriptor.md5, parent=parent)
         state.context = {**program.default_context, **context, "flow_execution_id": execution_id}
         scope = Scope(state, program, Rules(), is_new=True)
@@ -73,15 +89,66 @@ class Play:
                 self.dispatch(scope, command)
             case Continue():
                 self.send(scope, Continued(self.now))
-            case Deliver(message_id=message_id) if message_id == PARENT_MESSAGE:
-                self.tell_parent(scope)
-                self.send(scope, Delivered(self.now, message_id))
+            case Deliver(message_id=message_id):
+                self.deliver(scope, message_id)
+            case StartGroups():
+                self.start_groups(scope, command)
+            case ReportGroup():
+                self.report_group(scope, command)
+            case GatherGroups():
+                self.gather_groups(scope, command)
             case _:
                 pass
 
+    def deliver(self, scope: Scope, message_id: str) -> None:
+        if message_id == PARENT_MESSAGE:
+            self.tell_parent(scope)
+        elif message_id.startswith(STOP):
+            prefix = scope.state.outbox[message_id]["prefix"]
+            for one in list(self.scopes):
+                if one.state.key.execution_id == scope.state.key.execution_id and one.state.key.path.startswith(prefix):
+                    self.send(one, Terminated(self.now))
+        self.send(scope, Delivered(self.now, message_id))
+
+    def start_groups(self, scope: Scope, command: StartGroups) -> None:
+        for index in command.indices:
+            state = group_state(scope, scope.state.tasks[command.task], index)
+            group = Scope(state, scope.program, scope.rules, is_new=True)
+            self.scopes = [one for one in self.scopes if one.state.key != state.key]
+            self.scopes.append(group)
+            self.send(group, Submitted(self.now))
+        self.send(scope, GroupsStarted(self.now, command.task, command.generation))
+
+    def report_group(self, scope: Scope, command: ReportGroup) -> None:
+        path, task, index = split_route(scope.state.key.path)
+        parent = self.find(ScopeKey(scope.state.key.execution_id, path))
+        generation = scope.state.generation
+        self.send(
+            parent,
+            GroupEnded(self.now, task, generation, index, command.status, command.code, command.msg, command.ext),
+        )
+
+    def gather_groups(self, scope: Scope, command: GatherGroups) -> None:
+        groups = scope.state.tasks[command.task].groups
+        assert groups is not None
+        path = instance_name(scope.state.key.path, command.task)
+        contexts = [
+            self.find(ScopeKey(scope.state.key.execution_id, f"{path}_{index}")).state.context
+            for index in range(groups.total)
+            if groups.marks[index] != Mark.SKIPPED
+        ]
+        self.send(scope, GroupsGathered(self.now, command.task, command.generation, contexts))
+
+    def find(self, key: ScopeKey) -> Scope:
+        return next(one for one in self.scopes if one.state.key == key)
+
+    def roots(self) -> list[Scope]:
+        return [one for one in self.scopes if not one.state.key.path]
+
     def dispatch(self, scope: Scope, command: DispatchTask) -> None:
         # A copy: what is recorded must be what was sent, whatever happens to the object later.
-        self.inputs.setdefault(command.task, []).append(json.loads(json.dumps(command.input)))
+        name = instance_name(scope.state.key.path, command.task)
+        self.inputs.setdefault(name, []).append(json.loads(json.dumps(command.input)))
         self.send(scope, self.answer(scope, command))
 
     def answer(self, scope: Scope, command: DispatchTask) -> AttemptEnded:
@@ -94,7 +161,8 @@ class Play:
                 parent = ParentLink(scope.state.key.execution_id, "", command.task, command.attempt)
             child = self.start(program, dict(command.input), parent)
             return AttemptEnded(self.now, command.task, command.attempt, {"execution_id": child.state.key.execution_id})
-        texts = self.replies.get(command.task, [])
+        name = instance_name(scope.state.key.path, command.task)
+        texts = self.replies.get(name) or self.replies.get(command.task, [])
         text = (texts.pop(0) if len(texts) > 1 else texts[0]) if texts else ""
         if text.startswith("!"):
             return AttemptEnded(self.now, command.task, command.attempt, error=text[1:])
@@ -107,7 +175,7 @@ class Play:
     def tell_parent(self, scope: Scope) -> None:
         state = scope.state
         assert state.parent is not None
-        parent = next(one for one in self.scopes if one.state.key.execution_id == state.parent.execution_id)
+        parent = self.find(ScopeKey(state.parent.execution_id, state.parent.path))
         self.send(
             parent,
             ChildEnded(
@@ -119,15 +187,23 @@ class Play:
     # --- steps of an example
 
     def perform(self, step: dict[str, Any]) -> None:
+        root = self.roots()[step.get("in", 0)]
+        execution_id, payload = root.state.key.execution_id, step.get("payload", {})
         if "finish" in step:
-            scope = self.scopes[step.get("in", 0)]
-            self.try_to(
-                scope, TaskCompleted(self.now, step["finish"], step.get("payload", {}), step["status"] == "SUCCEED")
-            )
+            key, task = split_instance(execution_id, step["finish"])
+            if root.state.status.is_completed:  # the shell looks at the root first
+                self.rejected += 1
+                return
+            self.try_to(self.find(key), TaskCompleted(self.now, task, payload, step["status"] == "SUCCEED"))
+        elif "wakeup" in step:
+            key, task = split_instance(execution_id, step["wakeup"])
+            self.try_to(self.find(key), Woken(self.now, task, payload))
+        elif "redo" in step:
+            self.try_to(root, Redone(self.now, tuple(step["redo"]), payload))
         elif "timers" in step:
             self.let_timers_fire()
         else:
-            raise NotImplementedError(f"step {sorted(step)} comes with a later issue")
+            raise NotImplementedError(f"unknown step {sorted(step)}")
 
     def try_to(self, scope: Scope, event: Event) -> None:
         try:
@@ -163,3 +239,4 @@ def assert_in_order(scope: Scope) -> None:
         assert scope.next_due is None
     else:
         assert active or state.is_paused, "nothing runs and yet the flow has not ended"
+    assert scope.open_groups == sum(task.status == "RUNNING" and task.groups is not None for task in active)

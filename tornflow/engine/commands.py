@@ -58,4 +58,43 @@ class AnnounceFlow:
     status: FlowStatus
 
 
-Command = DispatchTask | AbandonAttempt | Continue | Deliver | TerminateChild | AnnounceTask | AnnounceFlow
+@dataclass(frozen=True, slots=True)
+class StartGroups:
+    """Create the scopes of these groups of ``task`` (those that exist in this generation stay), then send
+    ``GroupsStarted``."""
+
+    task: str
+    generation: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewGroups:
+    """After a crash: create what is missing of the running groups, and let ended ones report again."""
+
+    task: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatherGroups:
+    """Read the sub-contexts of all started groups and send ``GroupsGathered``."""
+
+    task: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportGroup:
+    """Tell the parent scope how this group ended."""
+
+    status: FlowStatus
+    code: str | None
+    msg: str | None
+    ext: Mapping[str, Any] | None
+
+
+GroupCommand = StartGroups | ReviewGroups | GatherGroups | ReportGroup
+Command = (
+    DispatchTask | AbandonAttempt | Continue | Deliver | TerminateChild | AnnounceTask | AnnounceFlow | GroupCommand
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, Deliver, TerminateChild
+from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, ReportGroup, TerminateChild
+from tornflow.engine.groups import stop_groups
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.status import FlowStatus, Pattern, TaskStatus
@@ -16,7 +17,13 @@ CALLBACK_MESSAGE = "callback"
 def settle(turn: Turn) -> None:
     """End the flow if nothing runs any more. A failed task ends it only when all is quiet."""
     scope = turn.scope
-    if scope.ready or scope.active or scope.state.is_paused:
+    if scope.ready or scope.state.is_paused:
+        return
+    if scope.failed and scope.state.key.path and scope.state.reported is None:
+        # A group is reported FAILED while others of it still run; they may go on (rill-dsl 4.4).
+        _copy_first_failure(turn)
+        _report(turn, FlowStatus.FAILED)
+    if scope.active:
         return
     if scope.failed:
         _copy_first_failure(turn)
@@ -38,8 +45,18 @@ def _copy_first_failure(turn: Turn) -> None:
             return
 
 
-def finish(turn: Turn, status: FlowStatus) -> None:
-    """Give the flow its final status and put what must be told into the outbox."""
+def _report(turn: Turn, status: FlowStatus) -> None:
+    state = turn.scope.state
+    state.reported = status.value
+    turn.scope.is_dirty = True
+    turn.commands.append(ReportGroup(status, state.code, state.msg, state.ext))
+
+
+def finish(turn: Turn, status: FlowStatus, *, tells_nobody: bool = False) -> None:
+    """Give the flow, or the group, its final status and put what must be told into the outbox.
+
+    ``tells_nobody``: no callback (rill-http-api 7.5); a parent flow is told all the same, it would wait for ever.
+    """
     scope, state = turn.scope, turn.scope.state
     state.status = status
     state.finished_at = turn.at
@@ -49,27 +66,35 @@ def finish(turn: Turn, status: FlowStatus) -> None:
         state.invocations[-1][1] = turn.at
     scope.ready.clear()
     _let_go(turn)
+    scope.is_dirty = True
+    if state.key.path:
+        if state.reported is None and status is not FlowStatus.TERMINATED:
+            _report(turn, status)
+        return
     if state.parent is not None:
         _post(turn, PARENT_MESSAGE)
-    if state.callback or scope.program.descriptor.callback:
+    if (state.callback or scope.program.descriptor.callback) and not tells_nobody:
         _post(turn, CALLBACK_MESSAGE)
-    scope.is_dirty = True
+    state.events.clear()
+    state.waiters.clear()
     turn.commands.append(AnnounceFlow(status))
 
 
 def _let_go(turn: Turn) -> None:
     """Abandon what is in flight. Statuses stay as they are (rill-dsl 11.2); late answers change nothing."""
-    if not turn.scope.open_attempts:
+    scope = turn.scope
+    if not scope.open_attempts and not scope.open_groups:
         return
-    for name, task in turn.scope.state.tasks.items():
+    for name, task in scope.state.tasks.items():
         if task.is_in_flight:
-            turn.scope.set_in_flight(turn.scope.task(name), False)
+            scope.set_in_flight(scope.task(name), False)
             turn.commands.append(AbandonAttempt(name, task.attempt))
+        elif task.groups is not None and task.status is TaskStatus.RUNNING:
+            stop_groups(turn, scope.task(name))
 
 
 def _post(turn: Turn, message_id: str) -> None:
-    turn.scope.state.outbox[message_id] = {}
-    turn.commands.append(Deliver(message_id))
+    turn.post_message(message_id, {})
 
 
 def terminate(turn: Turn) -> None:

@@ -5,7 +5,7 @@ The engine has no clock and makes no ids: both arrive inside events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,113 @@ class Terminated:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class GroupsStarted:
+    """The scopes of the groups that were to start are stored; more may follow."""
+
+    at: int
+    task: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEnded:
+    """A group of a foreach or choice reports its status (SUCCEED or FAILED)."""
+
+    at: int
+    task: str
+    generation: int
+    index: int
+    status: FlowStatus
+    code: str | None = None
+    msg: str | None = None
+    ext: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsGathered:
+    """Every group has ended; ``contexts`` are their sub-contexts by index (only groups that were started)."""
+
+    at: int
+    task: str
+    generation: int
+    contexts: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Somebody woke a suspense task; ``payload`` may be empty."""
+
+    at: int
+    task: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRaised:
+    """An external event came in for the execution (its root scope)."""
+
+    at: int
+    name: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WaiterArrived:
+    """A suspense task of some scope waits for one of ``names`` (case-folded) since ``since``."""
+
+    at: int
+    path: str
+    task: str
+    names: tuple[str, ...]
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventHandedOver:
+    """An external event for a suspense task of this scope; ``number`` is its number in the execution."""
+
+    at: int
+    task: str
+    number: int
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EventReturned:
+    """The suspense task that an event was meant for does not wait any more; the event is free again."""
+
+    at: int
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """Run top-level tasks again, with everything behind them. No names: all that is not SUCCEED or SKIPPED."""
+
+    at: int
+    names: tuple[str, ...]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """Degrade a base task in this execution; counts for instances that have not started."""
+
+    at: int
+    task: str
+    current: bool
+    followings: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatusForced:
+    """Somebody decided how the flow ends; tasks are not touched."""
+
+    at: int
+    success: bool
+
+
 Event = (
     Submitted
     | Continued
@@ -112,4 +219,15 @@ Event = (
     | Paused
     | Resumed
     | Terminated
+    | GroupsStarted
+    | GroupEnded
+    | GroupsGathered
+    | Woken
+    | EventRaised
+    | WaiterArrived
+    | EventHandedOver
+    | EventReturned
+    | Redone
+    | Degraded
+    | StatusForced
 )

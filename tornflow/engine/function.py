@@ -24,23 +24,15 @@ def run_function(turn: Turn, compiled: CompiledTask, task: TaskState, task_input
     for key, value in definition.parameters.items():
         if task_input.get(key) is None:
             task_input[key] = value
-    _forget_last_answer(task)
+    turn.forget_answer(task)
     task.input = task_input
     task.attempt += 1
     turn.scope.set_status(task, TaskStatus.RUNNING)
     turn.scope.set_in_flight(task, True)
-    _arm_timeout(turn, compiled, definition, task)
-    turn.commands.append(DispatchTask(task.name, task.attempt, task_input))
-
-
-def _arm_timeout(turn: Turn, compiled: CompiledTask, definition: FunctionTask, task: TaskState) -> None:
     # A task_sync is bounded by its task type alone (rill-dsl 11.2).
-    if compiled.timeout is None or definition.pattern in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
-        return
-    root = {"input": task.input, "context": {}, "output": {}}
-    seconds = positive_integer(compiled.timeout(root, turn.scope.env))
-    if seconds is not None:
-        turn.scope.set_timer(task, "timeout", turn.at + seconds * 1000)
+    if definition.pattern not in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
+        turn.arm_timeout(compiled, task)
+    turn.commands.append(DispatchTask(task.name, task.attempt, task_input))
 
 
 def attempt_ended(turn: Turn, event: AttemptEnded) -> None:
@@ -181,7 +173,8 @@ def _failed(
 
 def _will_retry(turn: Turn, compiled: CompiledTask, task: TaskState, output: dict[str, Any] | None) -> bool:
     retry = _definition(compiled).retry
-    if task.attempt > retry.max_retry_times:
+    attempts = task.attempt - task.attempt_base
+    if attempts > retry.max_retry_times:
         return False
     if compiled.retry_conditions:
         try:
@@ -191,7 +184,7 @@ def _will_retry(turn: Turn, compiled: CompiledTask, task: TaskState, output: dic
             task.msg = task.msg or str(error)
             return False
     turn.scope.set_status(task, TaskStatus.READY)
-    delay_ms = retry_delay_s(retry.interval_s, retry.multiplier, task.attempt) * 1000
+    delay_ms = retry_delay_s(retry.interval_s, retry.multiplier, attempts) * 1000
     if delay_ms > 0:
         turn.scope.set_timer(task, "retry", turn.at + delay_ms)
     else:
@@ -211,18 +204,6 @@ def retry_delay_s(interval_s: int, multiplier: float, attempts: int) -> int:
         return int(min(interval_s * factor**attempts, _LONGEST_DELAY_S))
     except OverflowError:
         return _LONGEST_DELAY_S
-
-
-def positive_integer(value: Any) -> int | None:
-    """Read a timeout: only a positive integer, as number or text, counts (rill-dsl 11.2)."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
-
-
-def _forget_last_answer(task: TaskState) -> None:
-    task.output = task.code = task.msg = task.ext = task.invoke_id = task.child_id = None
 
 
 def _as_object(value: Any) -> dict[str, Any] | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from tornflow.engine.conditions import Condition, compile_condition
 from tornflow.engine.constants import default_context
+from tornflow.engine.jsonpath import PathSyntaxError, compile_read
+from tornflow.engine.jsonpath.removing import compile_removal
 from tornflow.engine.mapping import (
     InputPass,
     OutputPass,
@@ -21,6 +23,7 @@ from tornflow.engine.mapping import (
     compile_source,
 )
 from tornflow.model.descriptor import (
+    ChoiceBranch,
     ChoiceTask,
     Descriptor,
     ForeachTask,
@@ -32,6 +35,8 @@ from tornflow.model.descriptor import (
 )
 
 Source = Callable[[Mapping[str, Any], PassEnv], Any]
+Case = tuple[Condition | None, tuple[str, ...], bool]
+"""A case of a switch: condition (None is ``default``), targets, whether it breaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,19 @@ class Rules:
     inline_tasks_per_step: int = 64
     context_limit_bytes: int = 1_048_576
     trigger_base: str = "http://127.0.0.1:8080/flow/trigger.json"
+    is_strict: bool = False  # rill.strict: a foreach limit needs conditions (decisions, 19)
+    event_buffer: int = 1000  # external events kept per execution until somebody waits for them
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a foreach needs: how to read its elements, to leave them out of its input, to name and to limit groups."""
+
+    collection: Callable[[Mapping[str, Any]], Any]
+    remove: Callable[[dict[str, Any]], dict[str, Any]]
+    identity: Source | None
+    conditions: tuple[Condition, ...]
+    max_concurrency: Source | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +75,10 @@ class CompiledTask:
     conditions: tuple[Condition, ...]  # return and suspense: theirs; function: successConditions
     fail_conditions: tuple[Condition, ...] = ()  # suspense: interruptions
     retry_conditions: tuple[Condition, ...] = ()
-    cases: tuple[tuple[Condition | None, tuple[str, ...], bool], ...] = ()  # switch; None is ``default``
+    cases: tuple[Case, ...] = ()  # switch
     progress_args: tuple[tuple[str, Source], ...] = ()
+    loop: Loop | None = None  # foreach
+    branches: tuple[Condition | None, ...] = ()  # choice, in group order; None has no condition
 
     @property
     def has_conditions(self) -> bool:
@@ -126,15 +146,40 @@ def _compile_bodies(task: Task, transforms: TransformCompiler, bodies: dict[str,
         bodies[task.name] = _graph(task.tasks, transforms, bodies)
     elif isinstance(task, ChoiceTask):
         # Branches are numbered by condition text, ignoring case (rill-dsl 8.1).
-        for number, branch in enumerate(sorted(task.choices, key=lambda one: (one.condition or "").lower())):
+        for number, branch in enumerate(_in_group_order(task)):
             bodies[f"{task.name}/{number}"] = _graph(branch.tasks, transforms, bodies)
+
+
+def _in_group_order(task: ChoiceTask) -> list[ChoiceBranch]:
+    return sorted(task.choices, key=lambda one: (one.condition or "").lower())
+
+
+def _loop(task: ForeachTask) -> Loop:
+    iteration, limit = task.iteration, task.synchronization
+    try:
+        collection = compile_read(iteration.collection)
+    except PathSyntaxError:
+        collection = _nothing
+    removal = compile_removal(iteration.collection)
+    return Loop(
+        collection=collection,
+        remove=lambda task_input: removal({"input": task_input}).get("input") or {},
+        identity=_source(iteration.identity),
+        conditions=tuple(map(compile_condition, limit.conditions)),
+        max_concurrency=_source(limit.max_concurrency),
+    )
+
+
+def _nothing(_document: Any) -> Any:
+    return None
 
 
 def _task(task: Task, names: set[str], before: tuple[str, ...], transforms: TransformCompiler) -> CompiledTask:
     conditions: tuple[str, ...] = ()
     fail_conditions: tuple[str, ...] = ()
     retry_conditions: tuple[str, ...] = ()
-    cases: tuple[tuple[Condition | None, tuple[str, ...], bool], ...] = ()
+    cases: tuple[Case, ...] = ()
+    branches: tuple[Condition | None, ...] = ()
     match task:
         case FunctionTask():
             conditions, fail_conditions = task.success_conditions, task.fail_conditions
@@ -143,6 +188,9 @@ def _task(task: Task, names: set[str], before: tuple[str, ...], transforms: Tran
             conditions = task.conditions or ()
         case SuspenseTask():
             conditions, fail_conditions = task.conditions or (), task.interruptions
+        case ChoiceTask():
+            found = _in_group_order(task)
+            branches = tuple(compile_condition(one.condition) if one.condition else None for one in found)
         case SwitchTask():
             cases = tuple(_case(one.condition, one.next, one.is_break) for one in task.switches)
         case _:
@@ -167,10 +215,12 @@ def _task(task: Task, names: set[str], before: tuple[str, ...], transforms: Tran
             for rule in task.progress.args
             if rule.variable and rule.source
         ),
+        loop=_loop(task) if isinstance(task, ForeachTask) else None,
+        branches=branches,
     )
 
 
-def _case(condition: str | None, targets: tuple[str, ...], is_break: bool) -> tuple[Condition | None, tuple[str, ...], bool]:
+def _case(condition: str | None, targets: tuple[str, ...], is_break: bool) -> Case:
     if condition == "default":
         return None, targets, is_break
     return (compile_condition(condition) if condition else _never), targets, is_break

@@ -14,8 +14,10 @@ from typing import Any
 
 from tornflow.engine.mapping import PassEnv
 from tornflow.engine.program import CompiledTask, Graph, Program, Rules
+from tornflow.model.descriptor import Task
 from tornflow.model.execution import ScopeState, TaskState
 from tornflow.model.jsontext import dumps
+from tornflow.model.names import split_route
 from tornflow.model.status import FlowStatus, TaskStatus
 
 _ACTIVE = (TaskStatus.READY, TaskStatus.RUNNING)
@@ -26,13 +28,14 @@ class Scope:
 
     __slots__ = (
         "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_tasks", "env", "failed", "graph", "is_dirty",
-        "is_new", "ok", "open_attempts", "program", "ready", "rules", "saved_status", "state", "storage_form", "waiting",
+        "is_new", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_status", "starting",
+        "state", "storage_form", "waiting",
     )  # fmt: skip
 
     def __init__(self, state: ScopeState, program: Program, rules: Rules, *, is_new: bool = False) -> None:
         self.state = state
         self.program = program
-        self.graph: Graph = program.root
+        self.graph: Graph = graph_of(program, state.key.path)
         self.rules = rules
         self.env = PassEnv(state.key.execution_id, rules.trigger_base)
         self.is_new = is_new
@@ -41,15 +44,17 @@ class Scope:
         self.dirty_context: set[str] = set()
         self.saved_status: FlowStatus | None = None if is_new else state.status
         self.storage_form: Any = None  # the codec's note on how this scope lies in the store
-        self.ready: deque[str] = deque()
-        self.waiting: dict[str, int] = {}
-        self.active = self.failed = self.ok = self.open_attempts = 0
-        self._timers: list[tuple[int, str]] = []
+        self.starting: set[str] = set()  # tasks whose next groups are being stored right now
         self._sizes: dict[str, int] | None = None
         self._size = 0
-        self._count()
+        self.recount()
 
-    def _count(self) -> None:
+    def recount(self) -> None:
+        """Derive everything from the saved state again; looks at all tasks."""
+        self.ready: deque[str] = deque()
+        self.waiting: dict[str, int] = {}
+        self.active = self.failed = self.ok = self.open_attempts = self.open_groups = 0
+        self._timers: list[tuple[int, str]] = []
         for name, task in self.state.tasks.items():
             status = task.status
             if status in _ACTIVE:
@@ -58,6 +63,7 @@ class Scope:
                 self.ready.append(name)
             self.failed += status is TaskStatus.FAILED
             self.open_attempts += task.is_in_flight
+            self.open_groups += status is TaskStatus.RUNNING and task.groups is not None
             if task.due_at is not None:
                 heappush(self._timers, (task.due_at, name))
             if status.is_ok:
@@ -106,6 +112,16 @@ class Scope:
             left = len(self.graph.tasks[name].predecessors)
         self.waiting[name] = left = left - 1
         return left
+
+    def degrade_of(self, definition: Task) -> tuple[bool, bool]:
+        """Return (current, followings): what was set at run time, else what the descriptor says (rill-dsl 11.4)."""
+        flags = self.state.degrade.get(definition.name) if self.state.degrade else None
+        if flags is not None:
+            return flags[0], flags[1]
+        return definition.degrade.current, definition.degrade.followings
+
+    def open_predecessors(self, compiled: CompiledTask) -> int:
+        return self.waiting.get(compiled.name, len(compiled.predecessors))
 
     # --- context
 
@@ -169,15 +185,28 @@ class Scope:
             return True
         if state.status.is_completed:
             return False
-        return self.open_attempts > 0 or (bool(self.ready) and not state.is_paused)
+        return self.open_attempts > 0 or self.open_groups > 0 or (bool(self.ready) and not state.is_paused)
 
     def saved(self) -> None:
         """Forget the marks: the step is stored."""
         self.state.revision += 1
         self.is_dirty = self.is_new = False
+        for name in self.dirty_tasks:
+            groups = self.state.tasks[name].groups
+            if groups is not None:
+                groups.dirty.clear()
+                groups.is_news = False
         self.dirty_tasks.clear()
         self.dirty_context.clear()
         self.saved_status = self.state.status
+
+
+def graph_of(program: Program, path: str) -> Graph:
+    """Return the sibling list of a scope: that of the root, or of the group that the path names."""
+    if not path:
+        return program.root
+    _parent, task, index = split_route(path)
+    return program.bodies[task] if task in program.bodies else program.bodies[f"{task}/{index}"]
 
 
 def _entry_size(key: str, value: Any) -> int:

@@ -23,7 +23,7 @@ def _rules_out(scope: Scope, name: str, follower: str) -> bool:
         return False
     if task.is_marked or follower in task.skip_next:
         return True
-    return scope.graph.tasks[name].definition.degrade.followings
+    return scope.degrade_of(scope.graph.tasks[name].definition)[1]
 
 
 def skip(turn: Turn, name: str) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 from tornflow.engine.commands import Continue
 from tornflow.engine.conditions import ConditionError, all_hold
 from tornflow.engine.function import run_function
+from tornflow.engine.groups import run_choice, run_foreach
 from tornflow.engine.mapping import MappingError
 from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import document
 from tornflow.engine.skipping import is_ruled_out, skip
+from tornflow.engine.suspense import run_suspense
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import ReturnTask
 from tornflow.model.execution import TaskState
@@ -52,7 +54,7 @@ def _start(turn: Turn, name: str) -> None:
         task.timer = None
         if compiled.definition.is_stream_output:
             turn.wake_stream_readers(compiled)
-        if compiled.definition.degrade.current:
+        if scope.degrade_of(compiled.definition)[0]:
             turn.complete(task, TaskStatus.SKIPPED)
             return
         _RUNNERS[compiled.definition.category](turn, compiled, task, task_input)
@@ -122,12 +124,6 @@ def _holds_quietly(condition: Callable[[dict[str, Any]], bool], look_at: dict[st
         return False  # a broken case is a case that is not hit (rill-dsl 6.2)
 
 
-def _not_yet(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
-    task.input = task_input
-    category = compiled.definition.category.value
-    turn.complete(task, TaskStatus.FAILED, f"category {category} is not supported by this version")
-
-
 def _number(value: Any) -> int | None:
     """Read a timeline value: an integer, or text of one; anything else is no time at all (rill-dsl 11.3)."""
     if isinstance(value, bool):
@@ -143,7 +139,7 @@ _RUNNERS: dict[Category, Runner] = {
     Category.PASS: _run_pass,
     Category.RETURN: _run_return,
     Category.SWITCH: _run_switch,
-    Category.CHOICE: _not_yet,
-    Category.FOREACH: _not_yet,
-    Category.SUSPENSE: _not_yet,
+    Category.CHOICE: run_choice,
+    Category.FOREACH: run_foreach,
+    Category.SUSPENSE: run_suspense,
 }

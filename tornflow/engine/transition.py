@@ -11,32 +11,44 @@ An event that its sender must be told about (a completion for a task that does n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
-from tornflow.engine import function
+from tornflow.engine import function, groups, redo, suspense
 from tornflow.engine.commands import AnnounceFlow, Command, Deliver, DispatchTask
 from tornflow.engine.ending import finish, settle, terminate, time_out
 from tornflow.engine.events import (
     AttemptEnded,
     ChildEnded,
     Continued,
+    Degraded,
     Delivered,
     Event,
+    EventHandedOver,
+    EventRaised,
+    EventReturned,
+    GroupEnded,
+    GroupsGathered,
+    GroupsStarted,
     Paused,
     Recovered,
+    Redone,
     Resumed,
+    StatusForced,
     Submitted,
     TaskCompleted,
     Terminated,
     TimerFired,
+    WaiterArrived,
+    Woken,
 )
 from tornflow.engine.scope import Scope
 from tornflow.engine.starting import run_ready
 from tornflow.engine.turn import Turn
 from tornflow.errors import ExecutionFinished, TaskFinished, TaskNotFound, TaskNotRunning, WrongCategory
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.status import FlowStatus, Pattern, TaskStatus
+from tornflow.model.execution import TaskState
+from tornflow.model.status import Category, FlowStatus, Pattern, TaskStatus
 
 
 def step(scope: Scope, events: Iterable[Event]) -> list[Command]:
@@ -59,7 +71,7 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
         return
     if isinstance(event, Recovered):
         _recovered(turn)
-    if scope.state.status.is_completed:
+    if scope.state.status.is_completed and not isinstance(event, _WORKS_ON_FINISHED):
         _refuse_late(scope, event)
         return
     _disturb(turn, event)
@@ -68,6 +80,9 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
         if not scope.state.is_paused:
             run_ready(turn)
             settle(turn)
+
+
+_WORKS_ON_FINISHED = (Redone, StatusForced, EventReturned)
 
 
 def _disturb(turn: Turn, event: Event) -> None:
@@ -88,10 +103,32 @@ def _disturb(turn: Turn, event: Event) -> None:
         case Paused():
             _set_paused(turn, True)
         case Resumed():
-            _set_paused(turn, False)
-            _timer_fired(turn)
+            _resumed(turn)
         case Terminated():
             terminate(turn)
+        case GroupsStarted():
+            groups.groups_started(turn, event)
+        case GroupEnded():
+            groups.group_ended(turn, event)
+        case GroupsGathered():
+            groups.groups_gathered(turn, event)
+        case Woken():
+            suspense.check_wakeable(turn.scope, event.task)
+            suspense.woken(turn, event)
+        case EventRaised():
+            suspense.event_raised(turn, event)
+        case WaiterArrived():
+            suspense.waiter_arrived(turn, event)
+        case EventHandedOver():
+            suspense.event_handed_over(turn, event)
+        case EventReturned():
+            suspense.event_returned(turn, event)
+        case Redone():
+            redo.redone(turn, event)
+        case Degraded():
+            redo.degraded(turn, event)
+        case StatusForced():
+            redo.status_forced(turn, event)
         case Recovered() | Delivered():
             pass
         case _:
@@ -109,11 +146,7 @@ def _submitted(turn: Turn) -> None:
     if state.error_type is not None:  # nothing to run: the workflow's name is not registered
         finish(turn, FlowStatus.FAILED)
         return
-    if scope.program.timeout is not None:
-        root = {"context": state.context, "input": {}, "output": {}}
-        seconds = function.positive_integer(scope.program.timeout(root, scope.env))
-        if seconds is not None:
-            state.due_at = turn.at + seconds * 1000
+    redo.arm_flow_timeout(turn)
     for name in scope.graph.roots:
         turn.make_ready(name)
 
@@ -145,10 +178,18 @@ def _timer_fired(turn: Turn) -> None:
         kind = task.timer
         scope.clear_timer(task)
         if kind == "timeout":
-            function.timed_out(turn, task)
+            _TIMED_OUT[scope.compiled(task.name).definition.category](turn, task)
         else:
             task.timer = "waited" if kind == "wait" else None
             scope.ready.append(task.name)
+
+
+_TIMED_OUT: dict[Category, Callable[[Turn, TaskState], None]] = {
+    Category.FUNCTION: function.timed_out,
+    Category.SUSPENSE: suspense.timed_out,
+    Category.FOREACH: groups.timed_out,
+    Category.CHOICE: groups.timed_out,
+}
 
 
 def _set_paused(turn: Turn, is_paused: bool) -> None:
@@ -156,6 +197,21 @@ def _set_paused(turn: Turn, is_paused: bool) -> None:
     if state.is_paused != is_paused:
         state.is_paused = is_paused
         turn.scope.is_dirty = True
+
+
+def _resumed(turn: Turn) -> None:
+    """What was held back takes effect: due timers, groups that were not started, buffered events."""
+    _set_paused(turn, False)
+    _timer_fired(turn)
+    scope = turn.scope
+    if scope.state.status.is_completed:
+        return
+    if scope.open_groups:
+        for task in scope.state.tasks.values():
+            if task.groups is not None and task.status is TaskStatus.RUNNING and task.groups.next < task.groups.total:
+                groups.start_more(turn, scope.task(task.name))
+    if scope.state.events:
+        suspense.serve_waiters(turn)
 
 
 def _delivered(turn: Turn, event: Delivered) -> None:
@@ -170,13 +226,16 @@ def _recovered(turn: Turn) -> None:
     turn.commands.extend(Deliver(message_id) for message_id in scope.state.outbox)
     if scope.state.status.is_completed:
         return
-    if scope.open_attempts:
+    if scope.open_attempts or scope.open_groups:
         for name, task in scope.state.tasks.items():
             if task.is_in_flight:
                 turn.commands.append(DispatchTask(name, task.attempt, task.input or {}))
+            elif task.groups is not None:
+                groups.recover_groups(turn, task)
 
 
 def _refuse_late(scope: Scope, event: Event) -> None:
     """A finished flow refuses completions and ignores everything else."""
-    if isinstance(event, TaskCompleted):
-        raise ExecutionFinished(f"{scope.state.key.execution_id} is finished", execution_id=scope.state.key.execution_id)
+    if isinstance(event, (TaskCompleted, Woken, EventHandedOver)):
+        execution_id = scope.state.key.execution_id
+        raise ExecutionFinished(f"{execution_id} is finished", execution_id=execution_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tornflow.engine.commands import AbandonAttempt, AnnounceTask, Command
+from tornflow.engine.commands import AbandonAttempt, AnnounceTask, Command, Deliver
 from tornflow.engine.mapping import MappingError
 from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope
@@ -71,6 +71,25 @@ class Turn:
         if task.invocations and task.invocations[-1][1] is None:
             task.invocations[-1][1] = self.at
 
+    def forget_answer(self, task: TaskState) -> None:
+        """Before a new attempt: nothing of the old answer may show."""
+        task.output = task.code = task.msg = task.ext = task.invoke_id = task.child_id = None
+
+    def arm_timeout(self, compiled: CompiledTask, task: TaskState) -> None:
+        """Start the task's own clock, if its timeout is a positive integer (rill-dsl 11.2)."""
+        if compiled.timeout is None:
+            return
+        root = {"input": task.input, "context": {}, "output": {}}
+        seconds = positive_integer(compiled.timeout(root, self.scope.env))
+        if seconds is not None:
+            self.scope.set_timer(task, "timeout", self.at + seconds * 1000)
+
+    def post_message(self, message_id: str, message: dict[str, Any]) -> None:
+        """Put a message into the outbox; it stays there until it is delivered."""
+        self.scope.state.outbox[message_id] = message
+        self.scope.is_dirty = True
+        self.commands.append(Deliver(message_id))
+
     def fail_or_skip(self, task: TaskState, msg: str | None = None) -> None:
         """End a failed task: SKIPPED where it is tolerated (rill-dsl 2.1), else FAILED."""
         tolerated = self.scope.graph.tasks[task.name].definition.tolerance
@@ -97,6 +116,19 @@ class Turn:
             scope.context_size(changed)
             raise MappingError(f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}")
         scope.touch_context(changed)
+
+
+_LONGEST_TIMEOUT_S = 100 * 365 * 86_400
+
+
+def positive_integer(value: Any) -> int | None:
+    """Read a timeout in seconds: only a positive integer, as number or text, counts (rill-dsl 11.2)."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) == 0:
+        return None
+    return min(int(text), _LONGEST_TIMEOUT_S)
 
 
 def _is_untouched(scope: Scope, name: str) -> bool:

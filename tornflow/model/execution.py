@@ -22,6 +22,52 @@ class ScopeKey(NamedTuple):
     path: str = ""
 
 
+class Mark:
+    """Letters of ``GroupsState.marks``, one per group."""
+
+    WAITING = ord("N")
+    RUNNING = ord("R")
+    SUCCEED = ord("S")
+    FAILED = ord("F")
+    SKIPPED = ord("K")
+
+
+MARKS_PER_CHUNK = 1000
+
+
+@dataclass(slots=True)
+class GroupsState:
+    """What a foreach or choice knows of its groups: counters and a mark each, never their contents.
+
+    ``next`` is the lowest index that was never started, ``open`` how many run now, ``limit`` how many may (0: any
+    number). ``items`` are the elements of a foreach, kept to start groups later. ``dirty`` names the chunks of
+    ``MARKS_PER_CHUNK`` marks that a step changed; it is not stored, and neither is ``is_news``: items and identities
+    are written once.
+    """
+
+    total: int
+    marks: bytearray
+    next: int = 0
+    open: int = 0
+    limit: int = 0
+    items: list[Any] | None = None
+    identities: list[str | None] | None = None
+    dirty: set[int] = field(default_factory=set, compare=False)
+    is_news: bool = field(default=True, compare=False)
+
+    def mark(self, index: int, letter: int) -> None:
+        self.marks[index] = letter
+        self.dirty.add(index // MARKS_PER_CHUNK)
+
+    @property
+    def is_over(self) -> bool:
+        return self.open == 0 and self.next == self.total
+
+    @property
+    def ended(self) -> int:
+        return self.next - self.open
+
+
 @dataclass(slots=True)
 class TaskState:
     """One task instance. Only tasks that were touched have one; all others are NOT_STARTED."""
@@ -43,7 +89,10 @@ class TaskState:
     is_marked: bool = False  # skipped because everything before it was skipped (rill-dsl 4.5)
     skip_next: list[str] = field(default_factory=list)  # successors that switch or return ruled out
     progress_args: Json | None = None
-    groups: Json | None = None  # foreach/choice: counters and per-index status, never contents
+    groups: GroupsState | None = None  # foreach and choice
+    attempt_base: int = 0  # attempts made before the last redo; the retry budget counts from here
+    last_event: int = 0  # suspense: number of the latest external event it took, so that a doubled one is known
+    waits_since: int = 0  # suspense: since when it waits for an event
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +134,9 @@ class ScopeState:
     routes: list[Json] = field(default_factory=list)  # ancestors, outermost first (rill-http-api 4.3)
     outbox: dict[str, Json] = field(default_factory=dict)  # messages that must still be delivered, by id
     expires_at: int | None = None
+    generation: int = 1  # of a group: which run of its foreach or choice it belongs to
+    reported: str | None = None  # of a group: the status that its parent was told, while members may still run
+    degrade: dict[str, list[bool]] = field(default_factory=dict)  # base task -> [current, followings], set at run time
+    events: list[Json] = field(default_factory=list)  # root: external events that nobody waited for yet
+    waiters: list[Json] = field(default_factory=list)  # root: suspense tasks that wait for an event
+    event_number: int = 0

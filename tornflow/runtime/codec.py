@@ -4,7 +4,9 @@ A small scope is written whole with each step: one blob is cheaper than a row pe
 ``engine.head_inline_limit_bytes`` the scope is *split*: from then on tasks and context entries are parts of their own
 and a step writes only those that it changed. A scope never goes back.
 
-Parts: ``t:<task name>`` and ``c:<context key>``, both JSON. The head is a JSON object; its ``v`` is the form's version.
+Parts: ``t:<task>`` and ``c:<context key>``; for a foreach or choice also ``g:<task>:<chunk>`` (marks of its groups),
+``i:<task>`` (its elements, until it ends) and ``d:<task>`` (identities). All are JSON. The head
+is a JSON object; its ``v`` is the form's version.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tornflow.engine.scope import Scope
-from tornflow.model.execution import ParentLink, ScopeKey, ScopeState, TaskState
+from tornflow.model.execution import MARKS_PER_CHUNK, GroupsState, ParentLink, ScopeKey, ScopeState, TaskState
 from tornflow.model.jsontext import dumps, loads
 from tornflow.model.status import FlowStatus, TaskStatus
 from tornflow.spi.storage import ScopeWrite, StoredScope, Summary
@@ -92,26 +94,52 @@ def _head(state: ScopeState, *, is_inline: bool) -> dict[str, Any]:
         ("routes", state.routes),
         ("outbox", state.outbox),
         ("expires", state.expires_at),
+        ("reported", state.reported),
+        ("degrade", state.degrade),
+        ("events", state.events),
+        ("waiters", state.waiters),
     ):
         if value is not None and value is not False and value != [] and value != {}:
             head[name] = value
+    if state.generation != 1:
+        head["generation"] = state.generation
+    if state.event_number:
+        head["event_number"] = state.event_number
     if state.parent is not None:
         parent = state.parent
         head["parent"] = [parent.execution_id, parent.path, parent.task, parent.attempt]
     if is_inline:
         head["context"] = state.context
-        head["tasks"] = [_task_row(task) for task in state.tasks.values()]
+        head["tasks"] = [_task_row(task, is_inline=True) for task in state.tasks.values()]
     return head
 
 
 def _parts(state: ScopeState, tasks: set[str], keys: set[str]) -> dict[str, bytes | None]:
-    parts: dict[str, bytes | None] = {"t:" + name: dumps(_task_row(state.tasks[name])) for name in tasks}
+    parts: dict[str, bytes | None] = {}
+    for name in tasks:
+        task = state.tasks[name]
+        parts["t:" + name] = dumps(_task_row(task, is_inline=False))
+        if task.groups is not None:
+            _add_group_parts(parts, name, task.groups)
     for key in keys:
         parts["c:" + key] = dumps(state.context[key]) if key in state.context else None
     return parts
 
 
-def _task_row(task: TaskState) -> list[Any]:
+def _add_group_parts(parts: dict[str, bytes | None], name: str, groups: GroupsState) -> None:
+    for chunk in range(_chunks(groups.total)) if groups.is_news else groups.dirty:
+        marks = groups.marks[chunk * MARKS_PER_CHUNK : (chunk + 1) * MARKS_PER_CHUNK]
+        parts[f"g:{name}:{chunk}"] = dumps(marks.decode())
+    if groups.is_news:
+        parts["i:" + name] = dumps(groups.items) if groups.items is not None else None
+        parts["d:" + name] = dumps(groups.identities) if groups.identities is not None else None
+
+
+def _chunks(total: int) -> int:
+    return -(-total // MARKS_PER_CHUNK)
+
+
+def _task_row(task: TaskState, *, is_inline: bool) -> list[Any]:
     return [
         task.name,
         task.status,
@@ -132,18 +160,36 @@ def _task_row(task: TaskState) -> list[Any]:
         task.is_marked,
         task.skip_next,
         task.progress_args,
-        task.groups,
+        _groups_row(task.groups, is_inline) if task.groups is not None else None,
+        task.attempt_base,
+        task.last_event,
+        task.waits_since,
     ]
+
+
+def _groups_row(groups: GroupsState, is_inline: bool) -> list[Any]:
+    row: list[Any] = [groups.total, groups.next, groups.open, groups.limit]
+    return [*row, groups.marks.decode(), groups.items, groups.identities] if is_inline else row
+
+
+def _groups(row: list[Any] | None) -> GroupsState | None:
+    """Return the groups; marks, items and identities of a split scope follow with their parts."""
+    if row is None:
+        return None
+    total, started, running, limit, *rest = row
+    marks, items, identities = rest or ("N" * total, None, None)
+    return GroupsState(total, bytearray(marks.encode()), started, running, limit, items, identities, is_news=False)
 
 
 def _task(row: list[Any]) -> TaskState:
     (
         name, status, attempt, is_in_flight, invocations, task_input, output, is_same, code, msg, ext, invoke_id,
-        child_id, timer, due_at, is_marked, skip_next, progress_args, groups,
+        child_id, timer, due_at, is_marked, skip_next, progress_args, groups, attempt_base, last_event, waits_since,
     ) = row  # fmt: skip
     return TaskState(
         name, TaskStatus(status), attempt, is_in_flight, invocations, task_input, task_input if is_same else output,
-        code, msg, ext, invoke_id, child_id, timer, due_at, is_marked, skip_next, progress_args, groups,
+        code, msg, ext, invoke_id, child_id, timer, due_at, is_marked, skip_next, progress_args, _groups(groups),
+        attempt_base, last_event, waits_since,
     )  # fmt: skip
 
 
@@ -165,8 +211,31 @@ def _read_parts(state: ScopeState, parts: Mapping[str, bytes]) -> None:
     for name, body in parts.items():
         if name.startswith("t:"):
             state.tasks[name[2:]] = _task(loads(body))
-        else:
+        elif name.startswith("c:"):
             state.context[name[2:]] = loads(body)
+    for name, body in parts.items():
+        kind, task, chunk = _group_part(name)
+        if not kind or state.tasks[task].groups is None:
+            continue
+        groups = state.tasks[task].groups
+        assert groups is not None
+        if kind == "g":
+            first = chunk * MARKS_PER_CHUNK
+            marks = loads(body).encode()
+            groups.marks[first : first + len(marks)] = marks
+        elif kind == "i":
+            groups.items = loads(body)
+        else:
+            groups.identities = loads(body)
+
+
+def _group_part(name: str) -> tuple[str, str, int]:
+    """Return (kind, task, chunk) of a part of groups; kind "" for any other part. Task names hold no colon."""
+    kind, _, rest = name.partition(":")
+    if kind not in ("g", "i", "d"):
+        return "", "", 0
+    task, _, chunk = rest.partition(":")
+    return kind, task, int(chunk or 0)
 
 
 def _state(key: ScopeKey, head: Mapping[str, Any]) -> ScopeState:
@@ -196,6 +265,12 @@ def _state(key: ScopeKey, head: Mapping[str, Any]) -> ScopeState:
         routes=head.get("routes", []),
         outbox=head.get("outbox", {}),
         expires_at=head.get("expires"),
+        generation=head.get("generation", 1),
+        reported=head.get("reported"),
+        degrade=head.get("degrade", {}),
+        events=head.get("events", []),
+        waiters=head.get("waiters", []),
+        event_number=head.get("event_number", 0),
     )
 
 

@@ -1,4 +1,5 @@
-"""Delivers what a finished flow still has to tell: the parent task of a sub-flow, and completion callbacks.
+"""Delivers messages: to the parent task of a sub-flow, to groups that must stop, between suspense tasks in groups and
+the root that keeps the external events, and completion callbacks.
 
 Messages lie in the outbox of the scope until they are delivered, so they are sent again after a crash; receivers
 ignore what they know already.
@@ -12,20 +13,32 @@ from typing import Any
 
 import structlog
 
-from tornflow.engine.ending import PARENT_MESSAGE
-from tornflow.engine.events import ChildEnded, Delivered
+from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE
+from tornflow.engine.events import (
+    ChildEnded,
+    Delivered,
+    Event,
+    EventHandedOver,
+    EventReturned,
+    Terminated,
+    WaiterArrived,
+)
+from tornflow.engine.groups import STOP
 from tornflow.engine.mapping import MappingError, TransformCompiler, compile_input
 from tornflow.engine.scope import Scope
+from tornflow.engine.suspense import AWAIT
 from tornflow.errors import RequestError, StorageError
 from tornflow.model.descriptor import CallbackConfig, MappingRule
 from tornflow.model.execution import ScopeKey
 from tornflow.runtime.dispatcher import Dispatcher
 from tornflow.runtime.runner import Runner
+from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import Failed
 
 _log = structlog.get_logger("tornflow.courier")
 _PAUSE_S = 1.0
 _AT_A_TIME = 64
+_PAGE = 200
 
 CallbackBody = Callable[[Scope, CallbackConfig], Mapping[str, Any]]
 """Renders what the body of a callback always contains, in the family's dialect; given by the wiring."""
@@ -34,12 +47,14 @@ CallbackBody = Callable[[Scope, CallbackConfig], Mapping[str, Any]]
 class Courier:
     def __init__(
         self,
+        storage: Storage,
         runner: Runner,
         dispatcher: Dispatcher,
         transforms: TransformCompiler,
         callback_body: CallbackBody,
         clock: Callable[[], int],
     ) -> None:
+        self._storage = storage
         self._runner = runner
         self._dispatcher = dispatcher
         self._transforms = transforms
@@ -49,9 +64,8 @@ class Courier:
         self._places = asyncio.Semaphore(_AT_A_TIME)
 
     def deliver(self, scope: Scope, message_id: str) -> None:
-        """Carry one message of the outbox; afterwards ``Delivered`` removes it."""
-        send = self._tell_parent(scope) if message_id == PARENT_MESSAGE else self._call_back(scope)
-        task = asyncio.get_running_loop().create_task(self._carry(scope.state.key, message_id, send))
+        """Carry one message of the outbox; afterwards ``Delivered`` (or ``EventReturned``) removes it."""
+        task = asyncio.get_running_loop().create_task(self._carry(scope, message_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -61,10 +75,59 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _carry(self, key: ScopeKey, message_id: str, send: Any) -> None:
+    async def _carry(self, scope: Scope, message_id: str) -> None:
+        key, message = scope.state.key, scope.state.outbox.get(message_id)
+        if message is None:
+            return
+        outcome: Event = Delivered(self._clock(), message_id)
         async with self._places:
-            await send
-        self._runner.post(key, Delivered(self._clock(), message_id))
+            if message_id == PARENT_MESSAGE:
+                await self._tell_parent(scope)
+            elif message_id == CALLBACK_MESSAGE:
+                await self._call_back(scope)
+            elif message_id.startswith(STOP):
+                await self._stop_groups(key.execution_id, message["prefix"])
+            elif message_id.startswith(AWAIT):
+                await self._enrol(key, message)
+            elif not await self._hand_over(key.execution_id, message):
+                outcome = EventReturned(self._clock(), message_id)
+        self._runner.post(key, outcome)
+
+    async def _stop_groups(self, execution_id: str, prefix: str) -> None:
+        """Stop every group below a foreach or choice, page by page."""
+        after = ""
+        while True:
+            try:
+                keys = await self._storage.children(execution_id, prefix, after, _PAGE)
+            except StorageError:
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            for key in keys:
+                await self._insist(key, Terminated(self._clock()))
+            if len(keys) < _PAGE:
+                return
+            after = keys[-1].path
+
+    async def _enrol(self, key: ScopeKey, message: Mapping[str, Any]) -> None:
+        event = WaiterArrived(self._clock(), key.path, message["task"], tuple(message["names"]), message["since"])
+        await self._insist(ScopeKey(key.execution_id), event)
+
+    async def _hand_over(self, execution_id: str, message: Mapping[str, Any]) -> bool:
+        """Return whether the suspense task took the event."""
+        entry = message["entry"]
+        event = EventHandedOver(self._clock(), message["task"], entry["n"], entry["payload"])
+        return await self._insist(ScopeKey(execution_id, message["path"]), event)
+
+    async def _insist(self, key: ScopeKey, event: Event) -> bool:
+        """Apply an event, however long the store is away; return whether it was accepted."""
+        while True:
+            try:
+                await self._runner.apply(key, event)
+                return True
+            except RequestError:
+                return False
+            except StorageError:
+                await asyncio.sleep(_PAUSE_S)
 
     async def _tell_parent(self, scope: Scope) -> None:
         state = scope.state
@@ -74,14 +137,8 @@ class Courier:
             self._clock(), parent.task, parent.attempt, state.key.execution_id,
             state.status, state.context, state.code, state.msg, state.ext,
         )  # fmt: skip
-        while True:
-            try:
-                await self._runner.apply(ScopeKey(parent.execution_id, parent.path), event)
-                return
-            except RequestError:
-                return  # the parent is gone or no longer waits
-            except StorageError:
-                await asyncio.sleep(_PAUSE_S)
+        # Refused when the parent is gone or no longer waits: then there is nobody to tell.
+        await self._insist(ScopeKey(parent.execution_id, parent.path), event)
 
     async def _call_back(self, scope: Scope) -> None:
         """Send the completion callback; an error is only logged (rill-http-api 6.3)."""

@@ -17,7 +17,7 @@ from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.execution import ScopeKey
-from tornflow.runtime.names import instance_name
+from tornflow.model.names import instance_name
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome, TaskType
 
 _log = structlog.get_logger("tornflow.dispatcher")

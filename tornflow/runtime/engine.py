@@ -19,6 +19,10 @@ from tornflow.engine.commands import (
     Continue,
     Deliver,
     DispatchTask,
+    GatherGroups,
+    ReportGroup,
+    ReviewGroups,
+    StartGroups,
     TerminateChild,
 )
 from tornflow.engine.events import Continued, Terminated, TimerFired
@@ -26,14 +30,16 @@ from tornflow.engine.expressions import Sandbox
 from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
+from tornflow.model.names import instance_name
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.courier import CallbackBody, Courier
 from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.dispatcher import Dispatcher, DispatchSettings
-from tornflow.runtime.names import instance_name
+from tornflow.runtime.grouping import Grouping
 from tornflow.runtime.nodes import Node
 from tornflow.runtime.runner import Runner, RunnerSettings
-from tornflow.runtime.service import FlowService, ServiceSettings
+from tornflow.runtime.service import FlowService
+from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.timers import Timers
 from tornflow.spi.hookspecs import ExecutionNotice, TaskNotice
 from tornflow.spi.storage import Storage
@@ -96,7 +102,8 @@ class Engine:
         )
         self.dispatcher = Dispatcher(plugins.task_types, self.runner.post, now_ms, settings.dispatch)
         self.timers = Timers(storage, self._fire, now_ms, horizon_ms=settings.timer_horizon_s * 1000)
-        self.courier = Courier(self.runner, self.dispatcher, transforms, callback_body, now_ms)
+        self.grouping = Grouping(self.runner, self.dispatcher, now_ms)
+        self.courier = Courier(storage, self.runner, self.dispatcher, transforms, callback_body, now_ms)
         self.node = Node(
             self.node_id,
             storage,
@@ -136,6 +143,7 @@ class Engine:
         self.timers.stop()
         await self.dispatcher.close(grace_s)
         await self.courier.close()
+        await self.grouping.close()
         await self.runner.drain()
         for task_type in self._distinct_task_types():
             await task_type.stop()
@@ -162,6 +170,8 @@ class Engine:
                     self.courier.deliver(scope, command.message_id)
                 case AbandonAttempt():
                     self.dispatcher.abandon(key, command.task, command.attempt)
+                case StartGroups() | ReviewGroups() | GatherGroups() | ReportGroup():
+                    self.grouping.carry_out(scope, command)
                 case TerminateChild():
                     self.runner.post(ScopeKey(command.execution_id), Terminated(now_ms()))
 

@@ -26,7 +26,14 @@ class Node:
     """This process among those that share the store."""
 
     def __init__(
-        self, node_id: str, storage: Storage, runner: Runner, clock: Callable[[], int], *, beat_s: float, timeout_s: float
+        self,
+        node_id: str,
+        storage: Storage,
+        runner: Runner,
+        clock: Callable[[], int],
+        *,
+        beat_s: float,
+        timeout_s: float,
     ) -> None:
         self.node_id = node_id
         self._storage = storage
@@ -126,6 +133,6 @@ class Node:
         while expired := await self._storage.expired(self._clock(), _PAGE):
             for execution_id in expired:
                 await self._storage.delete_execution(execution_id)
-                self._runner.forget(ScopeKey(execution_id))
+                self._runner.forget(execution_id)
             count += len(expired)
         return count

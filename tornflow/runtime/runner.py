@@ -81,8 +81,19 @@ class Runner:
 
     # --- intake
 
-    async def create(self, state: ScopeState, program: Program, event: Event, *, is_fresh: bool = False) -> None:
+    async def create(
+        self,
+        state: ScopeState,
+        program: Program,
+        event: Event,
+        *,
+        is_fresh: bool = False,
+        dropped_parts: frozenset[str] = frozenset(),
+    ) -> None:
         """Store a new scope together with its first step and return once that is durable.
+
+        ``state.revision`` is 0, or the revision of the finished scope that it takes the place of; then ``is_fresh``
+        discards the whole old execution, ``dropped_parts`` only these parts of the old scope.
 
         Raises:
             RevisionConflict: the scope exists. DuplicateKey: the idempotency key is taken. Nothing was stored.
@@ -97,7 +108,7 @@ class Runner:
             commands: list[Command] = []
             apply(scope, event, commands)
             lane.scope = None
-            await self._save(scope, is_fresh=is_fresh)
+            await self._save(scope, is_fresh=is_fresh, dropped_parts=dropped_parts)
             lane.scope = scope
             self._act(scope, commands)
         finally:
@@ -126,6 +137,11 @@ class Runner:
             return lane.scope
         return await self._load(key)
 
+    async def stored(self, key: ScopeKey) -> tuple[ScopeState, frozenset[str]] | None:
+        """Return the state in the store and the names of its parts."""
+        found = await self._storage.load(key)
+        return None if found is None else (decode(found)[0], frozenset(found.parts))
+
     async def drain(self) -> None:
         """Stop acting on commands and return when every event in hand is stored."""
         self._is_draining = True
@@ -133,11 +149,11 @@ class Runner:
             self._idle.clear()
             await self._idle.wait()
 
-    def forget(self, key: ScopeKey) -> None:
-        """Drop what is cached of a scope that was deleted."""
-        lane = self._lanes.get(key)
-        if lane is not None and not lane.is_running:
-            del self._lanes[key]
+    def forget(self, execution_id: str) -> None:
+        """Drop what is cached of an execution that was deleted; looks at all lanes, of which there are few."""
+        for key in [key for key in self._lanes if key.execution_id == execution_id]:
+            if not self._lanes[key].is_running:
+                del self._lanes[key]
 
     # --- lanes
 
@@ -238,12 +254,16 @@ class Runner:
         if commands and not self._is_draining:
             self.actor.act(scope, commands)
 
-    async def _save(self, scope: Scope, *, is_fresh: bool = False) -> None:
+    async def _save(
+        self, scope: Scope, *, is_fresh: bool = False, dropped_parts: frozenset[str] = frozenset()
+    ) -> None:
         state = scope.state
         settings = self._settings
         if state.finished_at is not None and state.expires_at is None:
             state.expires_at = state.finished_at + settings.finished_retention_ms
         write = encode(scope, settings.node_id, settings.head_inline_limit_bytes, is_fresh=is_fresh)
+        if dropped_parts:
+            write = replace(write, parts={**dict.fromkeys(dropped_parts), **write.parts})
         await self._storage.commit(write)
         scope.saved()
         self.actor.saved(scope)

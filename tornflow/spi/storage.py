@@ -188,11 +188,16 @@ class Storage(Protocol):
     # --- records
 
     async def put_record(self, kind: str, key: str, body: bytes) -> None:
-        """Store or replace one record durably. ``kind`` is a short word, ``key`` up to 500 characters, body up to 1 MiB."""
+        """Store or replace one record durably.
+
+        ``kind`` is a short word, ``key`` has up to 500 characters, ``body`` up to 1 MiB.
+        """
 
     async def get_record(self, kind: str, key: str) -> bytes | None: ...
 
-    async def list_records(self, kind: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[Record]:
+    async def list_records(
+        self, kind: str, prefix: str = "", *, after: str = "", limit: int = 1000
+    ) -> Sequence[Record]:
         """Return records whose key starts with ``prefix``, by key (code point order), after the key ``after``."""
 
     async def delete_record(self, kind: str, key: str) -> bool:

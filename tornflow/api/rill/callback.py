@@ -8,8 +8,8 @@ from typing import Any
 from tornflow.api.rill.views import dag_invoke_msg, flow_view, invoke_msg
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import CallbackConfig
+from tornflow.model.names import instance_name
 from tornflow.model.status import FlowStatus, TaskStatus
-from tornflow.runtime.names import instance_name
 
 
 def callback_body(scope: Scope, config: CallbackConfig) -> Mapping[str, Any]:

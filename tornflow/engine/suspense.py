@@ -1,0 +1,240 @@
+"""Suspense tasks and external events (rill-dsl 10; decisions, "Events in YAML flows").
+
+Conditions look at the task's input, so data travels payload -> outputMappings -> context -> inputMappings -> input.
+
+Events come to the root scope. It keeps the list of those who wait, wherever they are, and a buffer of events that
+nobody waits for yet. Suspense tasks of groups enrol by message and get their events by message; both are repeated after
+a crash, so enrolling twice and getting an event twice change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tornflow.engine.conditions import ConditionError, all_hold, any_holds
+from tornflow.engine.events import EventHandedOver, EventRaised, EventReturned, WaiterArrived, Woken
+from tornflow.engine.mapping import MappingError
+from tornflow.engine.program import CompiledTask
+from tornflow.engine.scope import Scope, document
+from tornflow.engine.turn import Turn
+from tornflow.errors import LimitExceeded, TaskFinished, TaskNotFound, WrongCategory
+from tornflow.model.descriptor import SuspenseTask
+from tornflow.model.execution import TaskState
+from tornflow.model.status import TaskStatus
+
+EVENT = "event:"
+AWAIT = "await:"
+
+
+def run_suspense(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
+    definition = _definition(compiled)
+    if definition.conditions is None and not definition.events:
+        raise ConditionError(f"suspense task {task.name} has no conditions")
+    turn.forget_answer(task)
+    task.attempt += 1
+    task.waits_since = turn.at
+    turn.scope.set_status(task, TaskStatus.RUNNING)
+    _look(turn, compiled, task, task_input)
+    if task.status is TaskStatus.RUNNING:
+        turn.arm_timeout(compiled, task)
+        _await_event(turn, definition, task)
+
+
+def _look(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
+    """Wake if all conditions hold, else fail if any interruption does. Raises ConditionError."""
+    task.input = task_input
+    look_at = document("input", task_input)
+    if _definition(compiled).conditions is not None and all_hold(compiled.conditions, look_at):
+        turn.complete(task, TaskStatus.SUCCEED)
+    elif any_holds(compiled.fail_conditions, look_at):
+        turn.complete(task, TaskStatus.FAILED, "interruption")  # tolerance does not help (rill-dsl 10)
+
+
+def check_wakeable(scope: Scope, name: str) -> None:
+    """Refuse a wakeup as rill-http-api 7.1 asks. Raises TaskNotFound, WrongCategory, TaskFinished."""
+    compiled = scope.graph.tasks.get(name)
+    if compiled is None:
+        raise TaskNotFound(f"storage can not get taskInfo:{name}", task=name)
+    if not isinstance(compiled.definition, SuspenseTask):
+        raise WrongCategory(f"task {name} category is not suspense type", task=name)
+    if scope.status_of(name).is_completed:
+        raise TaskFinished(f"repeated finish task {name}", task=name)
+
+
+def woken(turn: Turn, event: Woken) -> None:
+    _wake(turn, event.task, event.payload, is_reason_enough=True)
+
+
+def _wake(turn: Turn, name: str, payload: Mapping[str, Any], *, is_reason_enough: bool) -> None:
+    """Map the data in, then look again. ``is_reason_enough``: a task without conditions ends with it."""
+    scope = turn.scope
+    compiled = scope.compiled(name)
+    is_running = scope.status_of(name) is TaskStatus.RUNNING
+    if not is_running and not payload:
+        return
+    task = scope.task(name)
+    try:
+        if payload:
+            if is_running:
+                task.output = dict(payload)
+            turn.map_output(compiled, dict(payload))
+        if not is_running:
+            return
+        task_input = compiled.map_input(scope.state.context, scope.env)
+        if is_reason_enough and _definition(compiled).conditions is None:
+            task.input = task_input
+            turn.complete(task, TaskStatus.SUCCEED)
+        else:
+            _look(turn, compiled, task, task_input)
+    except (MappingError, ConditionError) as error:
+        if is_running:
+            turn.fail_or_skip(task, str(error))
+        else:
+            task.msg = str(error)
+
+
+def timed_out(turn: Turn, task: TaskState) -> None:
+    """SKIPPED only where both tolerance and skipOnTimeout say so (rill-dsl 10)."""
+    definition = turn.scope.compiled(task.name).definition
+    skips = definition.tolerance and (definition.timeline.skip_on_timeout or "").strip().lower() == "true"
+    turn.complete(task, TaskStatus.SKIPPED if skips else TaskStatus.FAILED, "timeout")
+
+
+# --- external events: the waiting side
+
+
+def _await_event(turn: Turn, definition: SuspenseTask, task: TaskState) -> None:
+    if not definition.events:
+        return
+    names = tuple(name.casefold() for name in definition.events)
+    state = turn.scope.state
+    if state.key.path:
+        message = {"task": task.name, "names": names, "since": task.waits_since}
+        turn.post_message(f"{AWAIT}{task.name}:{task.attempt}:{task.last_event}", message)
+    else:
+        waiter_arrived(turn, WaiterArrived(turn.at, "", task.name, names, task.waits_since))
+
+
+def event_handed_over(turn: Turn, event: EventHandedOver) -> None:
+    """Take an event in the scope of its waiter. Raises TaskFinished: nobody waits here any more."""
+    scope = turn.scope
+    task = scope.peek(event.task)
+    if task is not None and task.last_event >= event.number:
+        return  # it came twice
+    if task is None or task.status is not TaskStatus.RUNNING:
+        raise TaskFinished(f"task {event.task} does not wait for events", task=event.task)
+    _take(turn, event.task, event.number, event.payload)
+
+
+def _take(turn: Turn, name: str, number: int, payload: Any) -> None:
+    task = turn.scope.task(name)
+    task.last_event = number
+    _wake(turn, name, {} if payload is None else {"event": payload}, is_reason_enough=True)
+    if task.status is TaskStatus.RUNNING:
+        _await_event(turn, _definition(turn.scope.compiled(name)), task)
+
+
+# --- external events: the root's side
+
+
+def event_raised(turn: Turn, event: EventRaised) -> None:
+    """Give an event to the task that has waited longest, or keep it.
+
+    Raises:
+        LimitExceeded: too many events are kept already; nothing was changed.
+    """
+    state = turn.scope.state
+    limit = turn.scope.rules.event_buffer
+    if len(state.events) >= limit:
+        raise LimitExceeded(
+            f"{limit} events wait to be taken (setting engine.event_buffer)",
+            limit="engine.event_buffer",
+            allowed=limit,
+            given=limit + 1,
+        )
+    turn.scope.is_dirty = True
+    state.event_number += 1
+    entry = {"n": state.event_number, "name": event.name.casefold(), "payload": event.payload}
+    waiter = None if state.is_paused else _first_waiter(turn.scope, entry["name"])
+    if waiter is None:
+        state.events.append(entry)
+    else:
+        state.waiters.remove(waiter)
+        _hand_over(turn, waiter, entry)
+
+
+def waiter_arrived(turn: Turn, event: WaiterArrived) -> None:
+    """Enrol a waiter, or give it the oldest event that it waits for."""
+    state = turn.scope.state
+    if any(one["path"] == event.path and one["task"] == event.task for one in state.waiters):
+        return
+    turn.scope.is_dirty = True
+    waiter = {"path": event.path, "task": event.task, "names": list(event.names), "since": event.since}
+    entry = None if state.is_paused else next((one for one in state.events if one["name"] in event.names), None)
+    if entry is None:
+        state.waiters.append(waiter)
+    else:
+        state.events.remove(entry)
+        _hand_over(turn, waiter, entry)
+
+
+def serve_waiters(turn: Turn) -> None:
+    """After a pause: give out what was held, in order of arrival."""
+    state = turn.scope.state
+    for entry in list(state.events):
+        waiter = _first_waiter(turn.scope, entry["name"])
+        if waiter is not None and entry in state.events:
+            state.events.remove(entry)
+            state.waiters.remove(waiter)
+            turn.scope.is_dirty = True
+            _hand_over(turn, waiter, entry)
+
+
+def event_returned(turn: Turn, event: EventReturned) -> None:
+    """An event found its task gone: it is as good as new, and still the oldest of its time."""
+    state = turn.scope.state
+    message = state.outbox.pop(event.message_id, None)
+    if message is None:
+        return
+    turn.scope.is_dirty = True
+    if state.status.is_completed:
+        return
+    state.events.append(message["entry"])
+    state.events.sort(key=lambda one: int(one["n"]))
+    if not state.is_paused:
+        serve_waiters(turn)
+
+
+def _hand_over(turn: Turn, waiter: Mapping[str, Any], entry: dict[str, Any]) -> None:
+    if waiter["path"]:
+        message = {"path": waiter["path"], "task": waiter["task"], "entry": entry}
+        turn.post_message(f"{EVENT}{entry['n']}", message)
+    elif turn.scope.status_of(waiter["task"]) is TaskStatus.RUNNING:
+        _take(turn, waiter["task"], entry["n"], entry["payload"])
+    else:  # it timed out or was woken otherwise; the event is for the next one
+        state = turn.scope.state
+        state.events.append(entry)
+        state.events.sort(key=lambda one: int(one["n"]))
+        serve_waiters(turn)
+
+
+def _first_waiter(scope: Scope, name: str) -> dict[str, Any] | None:
+    """Return who has waited longest for an event; ties by the order in the YAML."""
+    found = [one for one in scope.state.waiters if name in one["names"] and _still_waits(scope, one)]
+    order = list(scope.graph.tasks)
+    return min(
+        found,
+        key=lambda one: (one["since"], order.index(one["task"]) if one["task"] in order else len(order), one["path"]),
+        default=None,
+    )
+
+
+def _still_waits(scope: Scope, waiter: Mapping[str, Any]) -> bool:
+    return bool(waiter["path"]) or scope.status_of(waiter["task"]) is TaskStatus.RUNNING
+
+
+def _definition(compiled: CompiledTask) -> SuspenseTask:
+    definition = compiled.definition
+    assert isinstance(definition, SuspenseTask)
+    return definition
