@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 from tornado.httpserver import HTTPServer
 
 from tornflow import __version__
@@ -24,6 +25,7 @@ from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, 
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings, now_ms
+from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 
 _log = structlog.get_logger("tornflow.server")
@@ -177,7 +179,7 @@ class Server:
             service=engine.service,
             catalog=engine.catalog,
             clock=now_ms,
-            is_ready=lambda: self._not_ready,
+            is_ready=lambda: self._not_ready or engine.runner.trouble,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
@@ -194,7 +196,14 @@ class Server:
             version=__version__,
             dapr_api_token=settings.dapr.api_token,
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
+            registry=_registry(engine),
         )
+
+
+def _registry(engine: Engine) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(EngineMetrics(engine))
+    return registry
 
 
 class _Listening:

@@ -20,6 +20,7 @@ _log = structlog.get_logger("tornflow.nodes")
 
 _PAGE = 500
 _SWEEP_S = 30
+_WATCH_S = 1
 
 
 class Node:
@@ -53,6 +54,7 @@ class Node:
         else:
             await self.take_over()
         self._tasks.append(asyncio.create_task(self._keep_sweeping()))
+        self._tasks.append(asyncio.create_task(self._keep_watching()))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -126,6 +128,18 @@ class Node:
             except StorageError as error:
                 _log.warning("cannot remove expired executions", reason=str(error))
             await asyncio.sleep(_SWEEP_S)
+
+    async def _keep_watching(self) -> None:
+        """A server that gets no requests because its store was away must notice that it is back."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            if self._runner.trouble:
+                try:
+                    await self._storage.ping()
+                except StorageError as error:
+                    self._runner.trouble = str(error)
+                else:
+                    self._runner.trouble = ""
 
     async def sweep(self) -> int:
         """Delete executions whose retention is over; return how many."""

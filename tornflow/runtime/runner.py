@@ -12,6 +12,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -21,7 +22,7 @@ from tornflow.engine.events import AttemptEnded, Event
 from tornflow.engine.program import Program, Rules
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
-from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, TornflowError
+from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.runtime.codec import decode, encode, mark_split
 from tornflow.spi.storage import Storage
@@ -76,6 +77,8 @@ class Runner:
         self._lanes: OrderedDict[ScopeKey, _Lane] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
+        self.commits = self.events = self.conflicts = 0
+        self.trouble = ""  # why the store could not take the last write
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -149,6 +152,10 @@ class Runner:
             self._idle.clear()
             await self._idle.wait()
 
+    @property
+    def cached(self) -> int:
+        return len(self._lanes)
+
     def forget(self, execution_id: str) -> None:
         """Drop what is cached of an execution that was deleted; looks at all lanes, of which there are few."""
         for key in [key for key in self._lanes if key.execution_id == execution_id]:
@@ -204,6 +211,7 @@ class Runner:
                     await self._turn(lane)
                     pause_s = _FIRST_PAUSE_S
                 except RevisionConflict:
+                    self.conflicts += 1
                     lane.scope = None  # another node was first: read again, apply again
                 except StorageError as error:
                     lane.scope = None
@@ -222,7 +230,8 @@ class Runner:
         if scope is None:
             return
         commands: list[Command] = []
-        batch = [lane.queue[index] for index in range(min(len(lane.queue), _BATCH))]
+        batch = list(islice(lane.queue, _BATCH))
+        self.events += len(batch)
         refusals: list[TornflowError | None] = [_apply(scope, event, commands) for event, _ in batch]
         if any(isinstance(refusal, _Broken) for refusal in refusals):
             lane.scope = None  # half applied by a bug: start over without the event that broke
@@ -264,7 +273,13 @@ class Runner:
         write = encode(scope, settings.node_id, settings.head_inline_limit_bytes, is_fresh=is_fresh)
         if dropped_parts:
             write = replace(write, parts={**dict.fromkeys(dropped_parts), **write.parts})
-        await self._storage.commit(write)
+        try:
+            await self._storage.commit(write)
+        except StorageUnavailable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        self.commits += 1
         scope.saved()
         self.actor.saved(scope)
 
