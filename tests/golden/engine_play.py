@@ -104,10 +104,11 @@ class Play:
         if message_id == PARENT_MESSAGE:
             self.tell_parent(scope)
         elif message_id.startswith(STOP):
-            prefix = scope.state.outbox[message_id]["prefix"]
+            message = scope.state.outbox[message_id]
+            prefix, generation = message["prefix"], message["generation"]
             for one in list(self.scopes):
                 if one.state.key.execution_id == scope.state.key.execution_id and one.state.key.path.startswith(prefix):
-                    self.send(one, Terminated(self.now))
+                    self.send(one, Terminated(self.now, generation))
         self.send(scope, Delivered(self.now, message_id))
 
     def start_groups(self, scope: Scope, command: StartGroups) -> None:

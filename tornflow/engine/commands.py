@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tornflow.model.execution import Generation
 from tornflow.model.status import FlowStatus, TaskStatus
 
 
@@ -40,11 +41,6 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
-class TerminateChild:
-    execution_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class AnnounceTask:
     """Tell observers."""
 
@@ -64,7 +60,7 @@ class StartGroups:
     ``GroupsStarted``."""
 
     task: str
-    generation: int
+    generation: Generation
     indices: tuple[int, ...]
 
 
@@ -73,7 +69,7 @@ class ReviewGroups:
     """After a crash: create what is missing of the running groups, and let ended ones report again."""
 
     task: str
-    generation: int
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ class GatherGroups:
     """Read the sub-contexts of all started groups and send ``GroupsGathered``."""
 
     task: str
-    generation: int
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +92,5 @@ class ReportGroup:
 
 GroupCommand = StartGroups | ReviewGroups | GatherGroups | ReportGroup
 Command = (
-    DispatchTask | AbandonAttempt | Continue | Deliver | TerminateChild | AnnounceTask | AnnounceFlow | GroupCommand
+    DispatchTask | AbandonAttempt | Continue | Deliver | AnnounceTask | AnnounceFlow | GroupCommand
 )

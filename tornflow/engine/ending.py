@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, ReportGroup, TerminateChild
+from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, ReportGroup
 from tornflow.engine.groups import stop_groups
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import FunctionTask
@@ -12,6 +12,7 @@ from tornflow.model.status import FlowStatus, Pattern, TaskStatus
 
 PARENT_MESSAGE = "parent"
 CALLBACK_MESSAGE = "callback"
+TERMINATE = "terminate:"
 
 
 def settle(turn: Turn) -> None:
@@ -102,7 +103,7 @@ def terminate(turn: Turn) -> None:
     state = turn.scope.state
     for name, task in state.tasks.items():
         if task.status is TaskStatus.RUNNING and task.child_id is not None and _awaits_child(turn, name):
-            turn.commands.append(TerminateChild(task.child_id))
+            turn.post_message(f"{TERMINATE}{task.child_id}", {"child": task.child_id})
     state.code, state.msg = "terminated", "terminated"
     finish(turn, FlowStatus.TERMINATED)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tornflow.model.execution import Generation
 from tornflow.model.status import FlowStatus
 
 
@@ -97,7 +98,10 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
+    """Stop. With ``generation``: only groups that belong to that run of their foreach or choice."""
+
     at: int
+    generation: Generation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class GroupsStarted:
 
     at: int
     task: str
-    generation: int
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ class GroupEnded:
 
     at: int
     task: str
-    generation: int
+    generation: Generation
     index: int
     status: FlowStatus
     code: str | None = None
@@ -129,7 +133,7 @@ class GroupsGathered:
 
     at: int
     task: str
-    generation: int
+    generation: Generation
     contexts: Sequence[Mapping[str, Any]]
 
 

@@ -19,7 +19,7 @@ from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope, document
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import ChoiceTask, ForeachTask
-from tornflow.model.execution import GroupsState, Mark, ScopeKey, ScopeState, TaskState
+from tornflow.model.execution import Generation, GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.names import instance_name
 from tornflow.model.status import FlowStatus, TaskStatus
 
@@ -97,7 +97,7 @@ def run_choice(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
         groups.mark(index, Mark.RUNNING)
     groups.next, groups.open = groups.total, len(chosen)
     _run_groups(turn, compiled, task, groups)
-    turn.commands.append(StartGroups(task.name, task.attempt, chosen))
+    turn.commands.append(StartGroups(task.name, run_of(turn.scope, task), chosen))
 
 
 def _holds(condition: Any, look_at: dict[str, Any]) -> bool:
@@ -134,7 +134,7 @@ def start_more(turn: Turn, task: TaskState) -> None:
     groups.next += room
     groups.open += room
     scope.starting.add(task.name)
-    turn.commands.append(StartGroups(task.name, task.attempt, indices))
+    turn.commands.append(StartGroups(task.name, run_of(turn.scope, task), indices))
 
 
 def groups_started(turn: Turn, event: GroupsStarted) -> None:
@@ -158,7 +158,7 @@ def group_ended(turn: Turn, event: GroupEnded) -> None:
     if has_failed and task.code is None and task.msg is None:
         task.code, task.msg, task.ext = event.code, event.msg, dict(event.ext) if event.ext else None
     if groups.is_over:
-        turn.commands.append(GatherGroups(task.name, task.attempt))
+        turn.commands.append(GatherGroups(task.name, run_of(turn.scope, task)))
     elif groups.next < groups.total:
         start_more(turn, task)
 
@@ -205,7 +205,8 @@ def stop_groups(turn: Turn, task: TaskState) -> None:
     """Stop the running groups of a task that ended before them; told by message, so that a crash loses nothing."""
     if task.groups is not None and task.groups.open > 0:
         route = instance_name(turn.scope.state.key.path, task.name) + "_"
-        turn.post_message(f"{STOP}{task.name}:{task.attempt}", {"prefix": route, "generation": task.attempt})
+        generation = run_of(turn.scope, task)
+        turn.post_message(f"{STOP}{task.name}:{task.attempt}", {"prefix": route, "generation": generation})
     close_groups(turn, task)
 
 
@@ -219,15 +220,20 @@ def recover_groups(turn: Turn, task: TaskState) -> None:
     if task.groups is None or task.status is not TaskStatus.RUNNING:
         return
     if task.groups.is_over:
-        turn.commands.append(GatherGroups(task.name, task.attempt))
+        turn.commands.append(GatherGroups(task.name, run_of(turn.scope, task)))
     else:
         turn.scope.starting.add(task.name)
-        turn.commands.append(ReviewGroups(task.name, task.attempt))
+        turn.commands.append(ReviewGroups(task.name, run_of(turn.scope, task)))
 
 
-def _running(scope: Scope, name: str, generation: int) -> TaskState | None:
+def run_of(scope: Scope, task: TaskState) -> Generation:
+    """Return the generation of the groups that the present run of a task has."""
+    return (*scope.state.generation, task.attempt)
+
+
+def _running(scope: Scope, name: str, generation: Generation) -> TaskState | None:
     task = scope.peek(name)
-    if task is None or task.status is not TaskStatus.RUNNING or task.attempt != generation:
+    if task is None or task.status is not TaskStatus.RUNNING or run_of(scope, task) != generation:
         return None
     return task
 
@@ -242,7 +248,8 @@ def group_state(scope: Scope, task: TaskState, index: int) -> ScopeState:
     state = ScopeState(ScopeKey(parent.key.execution_id, path), parent.descriptor_md5)
     state.workspace, state.dag_name, state.family = parent.workspace, parent.dag_name, parent.family
     state.created_at = state.updated_at = parent.updated_at
-    state.generation = task.attempt
+    state.generation = run_of(scope, task)
+    state.is_paused = parent.is_paused
     state.degrade = dict(parent.degrade)
     state.context = dict(task.input or {})
     definition = scope.graph.tasks[task.name].definition

@@ -47,7 +47,7 @@ from tornflow.engine.starting import run_ready
 from tornflow.engine.turn import Turn
 from tornflow.errors import ExecutionFinished, TaskFinished, TaskNotFound, TaskNotRunning, WrongCategory
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.execution import TaskState
+from tornflow.model.execution import Generation, TaskState
 from tornflow.model.status import Category, FlowStatus, Pattern, TaskStatus
 
 
@@ -82,6 +82,9 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
             settle(turn)
 
 
+STEER = "steer:"
+"""Message: tell every group whether this execution is paused."""
+
 _WORKS_ON_FINISHED = (Redone, StatusForced, EventReturned)
 
 
@@ -105,7 +108,8 @@ def _disturb(turn: Turn, event: Event) -> None:
         case Resumed():
             _resumed(turn)
         case Terminated():
-            terminate(turn)
+            if event.generation is None or _belongs_to(turn.scope.state.generation, event.generation):
+                terminate(turn)
         case GroupsStarted():
             groups.groups_started(turn, event)
         case GroupEnded():
@@ -142,7 +146,8 @@ def _submitted(turn: Turn) -> None:
     state.status = FlowStatus.RUNNING
     state.invocations.append([turn.at, None])
     scope.is_dirty = True
-    turn.commands.append(AnnounceFlow(FlowStatus.RUNNING))
+    if not state.key.path:
+        turn.commands.append(AnnounceFlow(FlowStatus.RUNNING))
     if state.error_type is not None:  # nothing to run: the workflow's name is not registered
         finish(turn, FlowStatus.FAILED)
         return
@@ -194,9 +199,16 @@ _TIMED_OUT: dict[Category, Callable[[Turn, TaskState], None]] = {
 
 def _set_paused(turn: Turn, is_paused: bool) -> None:
     state = turn.scope.state
-    if state.is_paused != is_paused:
-        state.is_paused = is_paused
-        turn.scope.is_dirty = True
+    if state.is_paused == is_paused:
+        return
+    state.is_paused = is_paused
+    turn.scope.is_dirty = True
+    if turn.scope.open_groups:
+        turn.post_message(f"{STEER}{turn.at}", {})
+
+
+def _belongs_to(generation: Generation, run: Generation) -> bool:
+    return generation[: len(run)] == run
 
 
 def _resumed(turn: Turn) -> None:

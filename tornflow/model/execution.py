@@ -22,6 +22,11 @@ class ScopeKey(NamedTuple):
     path: str = ""
 
 
+Generation = tuple[int, ...]
+"""Which run a group belongs to: the attempt numbers of the foreach and choice tasks above it, outermost first. After a
+redo a group has the same path as before, but a greater generation; whatever an old one still says is ignored."""
+
+
 class Mark:
     """Letters of ``GroupsState.marks``, one per group."""
 
@@ -134,7 +139,7 @@ class ScopeState:
     routes: list[Json] = field(default_factory=list)  # ancestors, outermost first (rill-http-api 4.3)
     outbox: dict[str, Json] = field(default_factory=dict)  # messages that must still be delivered, by id
     expires_at: int | None = None
-    generation: int = 1  # of a group: which run of its foreach or choice it belongs to
+    generation: Generation = ()
     reported: str | None = None  # of a group: the status that its parent was told, while members may still run
     degrade: dict[str, list[bool]] = field(default_factory=dict)  # base task -> [current, followings], set at run time
     events: list[Json] = field(default_factory=list)  # root: external events that nobody waited for yet

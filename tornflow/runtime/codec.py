@@ -101,7 +101,7 @@ def _head(state: ScopeState, *, is_inline: bool) -> dict[str, Any]:
     ):
         if value is not None and value is not False and value != [] and value != {}:
             head[name] = value
-    if state.generation != 1:
+    if state.generation:
         head["generation"] = state.generation
     if state.event_number:
         head["event_number"] = state.event_number
@@ -265,7 +265,7 @@ def _state(key: ScopeKey, head: Mapping[str, Any]) -> ScopeState:
         routes=head.get("routes", []),
         outbox=head.get("outbox", {}),
         expires_at=head.get("expires"),
-        generation=head.get("generation", 1),
+        generation=tuple(head.get("generation", ())),
         reported=head.get("reported"),
         degrade=head.get("degrade", {}),
         events=head.get("events", []),

@@ -13,13 +13,15 @@ from typing import Any
 
 import structlog
 
-from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE
+from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE, TERMINATE
 from tornflow.engine.events import (
     ChildEnded,
     Delivered,
     Event,
     EventHandedOver,
     EventReturned,
+    Paused,
+    Resumed,
     Terminated,
     WaiterArrived,
 )
@@ -27,6 +29,7 @@ from tornflow.engine.groups import STOP
 from tornflow.engine.mapping import MappingError, TransformCompiler, compile_input
 from tornflow.engine.scope import Scope
 from tornflow.engine.suspense import AWAIT
+from tornflow.engine.transition import STEER
 from tornflow.errors import RequestError, StorageError
 from tornflow.model.descriptor import CallbackConfig, MappingRule
 from tornflow.model.execution import ScopeKey
@@ -86,15 +89,20 @@ class Courier:
             elif message_id == CALLBACK_MESSAGE:
                 await self._call_back(scope)
             elif message_id.startswith(STOP):
-                await self._stop_groups(key.execution_id, message["prefix"])
+                event = Terminated(self._clock(), tuple(message["generation"]))
+                await self._tell_groups(key.execution_id, message["prefix"], lambda: event)
+            elif message_id.startswith(STEER):
+                await self._tell_groups(key.execution_id, "", lambda: self._pause_or_resume(scope))
+            elif message_id.startswith(TERMINATE):
+                await self._insist(ScopeKey(message["child"]), Terminated(self._clock()))
             elif message_id.startswith(AWAIT):
                 await self._enrol(key, message)
             elif not await self._hand_over(key.execution_id, message):
                 outcome = EventReturned(self._clock(), message_id)
         self._runner.post(key, outcome)
 
-    async def _stop_groups(self, execution_id: str, prefix: str) -> None:
-        """Stop every group below a foreach or choice, page by page."""
+    async def _tell_groups(self, execution_id: str, prefix: str, event: Callable[[], Event]) -> None:
+        """Apply an event to every group whose path starts with ``prefix``, page by page."""
         after = ""
         while True:
             try:
@@ -103,10 +111,14 @@ class Courier:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             for key in keys:
-                await self._insist(key, Terminated(self._clock()))
+                await self._insist(key, event())
             if len(keys) < _PAGE:
                 return
             after = keys[-1].path
+
+    def _pause_or_resume(self, scope: Scope) -> Event:
+        """Say what holds now: of two quick changes the last one must win in every group."""
+        return Paused(self._clock()) if scope.state.is_paused else Resumed(self._clock())
 
     async def _enrol(self, key: ScopeKey, message: Mapping[str, Any]) -> None:
         event = WaiterArrived(self._clock(), key.path, message["task"], tuple(message["names"]), message["since"])

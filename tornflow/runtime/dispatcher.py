@@ -176,7 +176,7 @@ class Dispatcher:
             resource=definition.resource_name,
             protocol=definition.protocol,
             input=command.input,
-            idempotency_key=f"{key.execution_id}/{name}/{command.attempt}",
+            idempotency_key=f"{key.execution_id}/{name}/{_run(scope)}{command.attempt}",
             pattern=definition.pattern.value,
             request_type=definition.request_type,
             callback_url=self._callback_url(key.execution_id, name),
@@ -190,6 +190,12 @@ class Dispatcher:
         task = f"&task_name={quote(name, safe='')}" if name else ""
         query = f"execution_id={quote(execution_id, safe='')}{task}&ts={self._clock()}"
         return f"{settings.server_url}{settings.trigger_uri}?{query}"
+
+
+def _run(scope: Scope) -> str:
+    """Tell runs of one group apart where a redo has made a second one: attempts count from 1 in each."""
+    generation = scope.state.generation
+    return "" if all(run == 1 for run in generation) else "".join(f"{run}." for run in generation)
 
 
 async def _execute(task_type: TaskType, attempt: Attempt) -> Outcome:

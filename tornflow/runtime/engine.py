@@ -23,9 +23,8 @@ from tornflow.engine.commands import (
     ReportGroup,
     ReviewGroups,
     StartGroups,
-    TerminateChild,
 )
-from tornflow.engine.events import Continued, Terminated, TimerFired
+from tornflow.engine.events import Continued, TimerFired
 from tornflow.engine.expressions import Sandbox
 from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
@@ -172,8 +171,6 @@ class Engine:
                     self.dispatcher.abandon(key, command.task, command.attempt)
                 case StartGroups() | ReviewGroups() | GatherGroups() | ReportGroup():
                     self.grouping.carry_out(scope, command)
-                case TerminateChild():
-                    self.runner.post(ScopeKey(command.execution_id), Terminated(now_ms()))
 
     def _announce_task(self, scope: Scope, command: AnnounceTask) -> None:
         status = command.status.value

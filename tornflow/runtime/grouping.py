@@ -14,10 +14,10 @@ import structlog
 
 from tornflow.engine.commands import GatherGroups, GroupCommand, ReportGroup, ReviewGroups, StartGroups
 from tornflow.engine.events import GroupEnded, GroupsGathered, GroupsStarted, Submitted
-from tornflow.engine.groups import group_state
+from tornflow.engine.groups import group_state, run_of
 from tornflow.engine.scope import Scope
 from tornflow.errors import RevisionConflict, StorageError
-from tornflow.model.execution import Mark, ScopeKey, ScopeState, TaskState
+from tornflow.model.execution import Generation, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.names import instance_name, split_route
 from tornflow.model.status import FlowStatus
 from tornflow.runtime.dispatcher import Dispatcher
@@ -68,7 +68,7 @@ class Grouping:
 
     # --- starting
 
-    async def _start(self, scope: Scope, name: str, generation: int, states: list[ScopeState]) -> None:
+    async def _start(self, scope: Scope, name: str, generation: Generation, states: list[ScopeState]) -> None:
         await self._create_all(scope, states)
         while self._dispatcher.waiting > _ROOM:
             await asyncio.sleep(0.01)
@@ -99,7 +99,7 @@ class Grouping:
 
     # --- after a crash
 
-    async def _review(self, scope: Scope, name: str, generation: int) -> None:
+    async def _review(self, scope: Scope, name: str, generation: Generation) -> None:
         task = scope.state.tasks[name]
         groups = task.groups
         if groups is None:
@@ -112,7 +112,7 @@ class Grouping:
     async def _review_one(self, scope: Scope, task: TaskState, index: int) -> None:
         path = f"{instance_name(scope.state.key.path, task.name)}_{index}"
         found = await self._patiently(ScopeKey(scope.state.key.execution_id, path))
-        if found is None or found.state.generation < task.attempt:
+        if found is None or found.state.generation < run_of(scope, task):
             await self._create(scope, group_state(scope, task, index))
         elif found.state.reported is not None:
             state = found.state
@@ -120,7 +120,7 @@ class Grouping:
 
     # --- ending
 
-    async def _gather(self, scope: Scope, name: str, generation: int) -> None:
+    async def _gather(self, scope: Scope, name: str, generation: Generation) -> None:
         groups = scope.state.tasks[name].groups
         assert groups is not None
         route = instance_name(scope.state.key.path, name)

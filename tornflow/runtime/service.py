@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tornflow.engine.groups import run_of
 from tornflow.engine.program import Program
 from tornflow.engine.scope import graph_of
 from tornflow.model.descriptor import Descriptor, Task
@@ -76,7 +77,7 @@ class FlowService(Starting, Steering):
         if not 0 <= index < state.groups.total:
             return GroupSnapshot(None, (), path, exists=False)
         tasks = tuple(one.definition for one in graph_of(scope.program, path).tasks.values())
-        is_passed_over, generation = state.groups.marks[index] == Mark.SKIPPED, state.attempt
+        is_passed_over, generation = state.groups.marks[index] == Mark.SKIPPED, run_of(scope, state)
         group = await self._runner.view(ScopeKey(execution_id, path))
         # A scope of an earlier generation was left by a run before the last redo.
         is_current = group is not None and group.state.generation == generation
