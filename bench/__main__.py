@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +12,7 @@ import uvloop
 
 from bench import chain, crash, flows, latency, profiling, waiting
 from bench.lab import STORES, Lab, open_lab
-from bench.processes import LOAD_CPU, REPO, NotRunning, pin
+from bench.processes import LOAD_CPU, REPO, NotRunning, pin, stop_on_signals
 from bench.report import Figure, publish, say
 from bench.rill import Refused
 from bench.wire import Broken
@@ -27,7 +25,7 @@ def main() -> int:
     options = _parser().parse_args()
     names = list(_FIGURES) if options.figure == "all" else [options.figure]
     pin(LOAD_CPU)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # one way to stop
+    stop_on_signals()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             met = [runner.run(_measure(name, options)) for name in names]

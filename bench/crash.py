@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a file: the folder above is the import r
 
 from bench.crash_executor import Executor, expected
 from bench.lab import STORES, Lab, open_lab
-from bench.processes import LOAD_CPU, REPO, Server, pin
+from bench.processes import LOAD_CPU, REPO, NotRunning, Server, pin, stop_on_signals
 from bench.report import Figure, say, table
 from bench.rill import Refused, Rill, checkable
 from bench.wire import Broken
@@ -83,6 +83,8 @@ class _Trial:
     complaints: list[str] = field(default_factory=list)
     repeated_submits: int = 0
     refused_submits: int = 0
+    finished: int = 0
+    wrong: int = 0
     duplicates: int = 0
     _next: int = 0
     _is_over: bool = False
@@ -97,9 +99,9 @@ class _Trial:
                 await rill.register("checkable", checkable(executor.port))
                 downtimes = await self._kill_under_load(server, rill, executor)
                 started = time.perf_counter()
-                unfinished = await self._drain(rill)
+                await self._drain(rill)
                 drained = time.perf_counter() - started
-                wrong = await self._check(rill, executor)
+                await self._check(rill, executor)
                 counts = await rill.count_by_status()
         finally:
             await executor.close()
@@ -110,8 +112,8 @@ class _Trial:
             "store": self.kind,
             "kills": self.plan.kills,
             "accepted": len(self.accepted),
-            "finished": len(self.accepted) - unfinished,
-            "wrong contexts": wrong,
+            "finished": self.finished,
+            "wrong contexts": self.wrong,
             "duplicates": self.duplicates,
             "in store": sum(counts.values()),
             "submits repeated": self.repeated_submits,
@@ -170,28 +172,26 @@ class _Trial:
                 await asyncio.sleep(PAUSE_S)
         raise Refused(f"number {number} was not accepted within {DRAIN_S:g} s")
 
-    async def _drain(self, rill: Rill) -> int:
-        """Wait until the store shows no unfinished execution; return how many there are at the end."""
+    async def _drain(self, rill: Rill) -> None:
+        """Wait until the store shows no unfinished execution, or for ``DRAIN_S``."""
         end = time.monotonic() + DRAIN_S
         while True:
             counts = await rill.count_by_status()
-            unfinished = len(self.accepted) - counts.get("succeed", 0) - counts.get("failed", 0)
-            if unfinished <= 0 or time.monotonic() > end:
-                return max(0, unfinished)
+            if sum(counts.values()) == counts.get("succeed", 0) + counts.get("failed", 0) or time.monotonic() > end:
+                return
             await asyncio.sleep(0.2)
 
-    async def _check(self, rill: Rill, executor: Executor) -> int:
-        """Compare every accepted execution with what its number must have become; return how many differ."""
-        wrong = 0
+    async def _check(self, rill: Rill, executor: Executor) -> None:
+        """Compare every accepted execution with what its number must have become, and with what the executor saw."""
         rest = iter(sorted(self.accepted.items()))
 
         async def worker() -> None:
-            nonlocal wrong
             for number, execution_id in rest:
                 view = await rill.view(execution_id)
+                self.finished += view.get("dag_status") in ("SUCCEED", "FAILED")
                 context = {key: view.get("context", {}).get(key) for key in ("number", "a", "b", "c")}
                 if view.get("dag_status") != "SUCCEED" or context != expected(number):
-                    wrong += 1
+                    self.wrong += 1
                     self.complaints.append(f"{execution_id}: {view.get('dag_status')} {json.dumps(context)}")
 
         async with asyncio.TaskGroup() as group:
@@ -203,22 +203,27 @@ class _Trial:
                 self.complaints.append(
                     f"number {number} was run as {sorted(ids)}, accepted {self.accepted.get(number)}"
                 )
-        return wrong
 
 
 def main() -> int:
-    """Return 0 when nothing was lost, doubled or wrong."""
+    """Return 0 when nothing was lost, doubled or wrong, 1 when something was, 2 when it could not be tried."""
     parser = argparse.ArgumentParser("bench/crash.py", description="Kill the server under load; lose nothing.")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.0, help="the load goes on at least so long")
     parser.add_argument("--store", choices=STORES[1:], default="sqlite")
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--repo", type=Path, default=REPO, help="checkout whose server is tried; default: this one")
     options = parser.parse_args()
     pin(LOAD_CPU)
+    stop_on_signals()
     plan = Plan(options.kills, options.seconds, options.in_flight, options.seed)
-    with open_lab(python=sys.executable, bare_home=REPO) as lab:
-        figure = asyncio.run(measure(lab, [options.store], plan))
+    try:
+        with open_lab(python=sys.executable, bare_home=REPO, repo=options.repo) as lab:
+            figure = asyncio.run(measure(lab, [options.store], plan))
+    except (NotRunning, Refused, Broken, TimeoutError) as error:
+        say(f"lost or not measured: {type(error).__name__}: {error}")
+        return 2
     say(table(figure.rows))
     for met, text in figure.verdicts:
         say(f"{'met' if met else 'NOT MET'}: {text}")

@@ -70,6 +70,15 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in found.split()]
 
 
+def stop_on_signals() -> None:
+    """Let SIGINT and SIGTERM end the measurement with a KeyboardInterrupt, so that everything is cleaned up.
+
+    A shell without job control starts its background jobs with SIGINT ignored; that is undone here.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+
 def machine() -> dict[str, object]:
     """What a reader of the figures must know."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
