@@ -7,6 +7,7 @@ text again mends both. Texts are never deleted, so an execution always finds its
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ DEFAULT_UID = 127001
 MAX_RULE_CHARACTERS = 10_000
 MAX_RECORD_BYTES = 1024 * 1024  # of every store (tornflow.spi.storage)
 _MD5 = "md5_"
+_LONG_TEXT = 16_384  # a thread hop costs 0.04 ms, parsing this much some 10 ms
 _SHOWN_CHARACTERS = 400
 
 
@@ -106,11 +108,11 @@ class Catalog(Generic[T]):
         """
         check_size(text, self._limits)
         check_names(business_id=business, feature_name=feature, alias=alias)
-        descriptor = parse_descriptor(text, self._limits)
+        entry = await self._off_loop(len(text), lambda: self._parsed(text))
+        descriptor = entry.descriptor
         requested, home = Flow(business, feature), Flow(descriptor.workspace, descriptor.dag_name)
         if requested != home:
             await self._check_second(requested, home)
-        entry = Entry(descriptor, self._compile(descriptor))
         await self._storage.put_record("descriptor", entry.md5, _storable(descriptor))
         self._hold(entry)
         await self._names.add_version(home, alias, entry.md5)
@@ -161,7 +163,8 @@ class Catalog(Generic[T]):
         if body is None:
             raise DescriptorNotFound(f"get descriptor:{business}:{feature}:{_MD5}{md5} fails")
         # Many executions may have waited for this one text: the first to come back compiles it.
-        return self.cached(md5) or self._hold(self._loaded(md5, body))
+        entry = self.cached(md5) or await self._off_loop(len(body), lambda: self._loaded(md5, body))
+        return self.cached(md5) or self._hold(entry)
 
     def cached(self, md5: str) -> Entry[T] | None:
         """Return the version if it is held in memory."""
@@ -266,6 +269,14 @@ class Catalog(Generic[T]):
             await self._names.put(*names.values())
         else:
             await self._names.drop(kind, *names.values())
+
+    def _parsed(self, text: str | bytes) -> Entry[T]:
+        descriptor = parse_descriptor(text, self._limits)
+        return Entry(descriptor, self._compile(descriptor))
+
+    async def _off_loop(self, size: int, work: Callable[[], Entry[T]]) -> Entry[T]:
+        """Do long work in a thread: a descriptor of 600 kB takes a second, and the loop has others to serve."""
+        return work() if size < _LONG_TEXT else await asyncio.to_thread(work)
 
     def _loaded(self, md5: str, body: bytes) -> Entry[T]:
         try:
