@@ -69,6 +69,17 @@ def shape(attempt: Attempt, server_url: str, secret: str = "") -> OutboundReques
         raise Unsendable(f"the input cannot be written as JSON: {error}") from error
 
 
+def preview(attempt: Attempt, server_url: str) -> dict[str, Any]:
+    """Return the URL and the body as an object, also where the body would go out as a form or not at all (GET).
+
+    Raises:
+        Unsendable: as ``shape``.
+    """
+    made = shape(attempt, server_url)
+    _, _, body = _distribute(attempt, _without_auth(attempt.input)[0])
+    return {"url": made.url, "body": body}
+
+
 def _distribute(
     attempt: Attempt, entries: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from tornflow.spi.task_type import NO_ANSWER, Answered, Attempt, Failed, Host, Outcome
 from tornflow_task_http.exchange import Again, Broken, Exchange
 from tornflow_task_http.payload import NotJson, decode
-from tornflow_task_http.request import OutboundRequest, Unsendable, shape
+from tornflow_task_http.request import OutboundRequest, Unsendable, preview, shape
 from tornflow_task_http.settings import HttpSettings, read_settings
 
 
@@ -44,6 +45,14 @@ class HttpTaskType:
             return Answered(decode(found))
         except NotJson:
             return NO_ANSWER
+
+    def preview(self, attempt: Attempt) -> dict[str, Any]:
+        """Return ``{"url": str, "body": object}`` as ``execute`` would send them; nothing is sent.
+
+        Raises:
+            Unsendable
+        """
+        return preview(attempt, self._settings.server_url)
 
     async def stop(self) -> None:
         if self._exchange is not None:

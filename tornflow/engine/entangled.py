@@ -81,6 +81,11 @@ class Entangled:
             "input": {},
             "output": copy_json(output) if self._is_output_copied else output,
         }
+        written = self.apply(work, env)
+        return work, written & work["context"].keys()
+
+    def apply(self, work: Json, env: PassEnv) -> set[str]:
+        """Apply the rules to a document in place; return the context keys that were written. Raises MappingError."""
         left = MAX_PASS_CHARACTERS
         written: set[str] = set()
         for step in self._steps:
@@ -93,7 +98,7 @@ class Entangled:
                 written.update(_changed_keys(step, value))
             except Exception as error:  # as above
                 judge(step, error)
-        return work, written & work["context"].keys()
+        return written
 
 
 def _plant_in_place(work: Json, target: Target, value: Any) -> None:

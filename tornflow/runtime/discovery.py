@@ -16,11 +16,11 @@ from typing import Any, cast
 import pluggy
 from pluggy import HookImpl
 
-from tornflow.errors import ConfigError, PluginLoadFailed
+from tornflow.errors import ConfigError, PluginError, PluginLoadFailed, UnknownTaskType
 from tornflow.spi import hookspecs
 from tornflow.spi.hookspecs import ContextInitialiser, ExecutionNotice, TaskNotice
 from tornflow.spi.storage import Storage
-from tornflow.spi.task_type import TaskType
+from tornflow.spi.task_type import Attempt, TaskType
 
 log = logging.getLogger("tornflow.plugins")
 
@@ -56,6 +56,24 @@ class Plugins:
     failed: tuple[PluginReport, ...]
     execution_observers: tuple[tuple[str, _Observer], ...] = ()
     task_observers: tuple[tuple[str, _Observer], ...] = ()
+
+    def preview(self, attempt: Attempt) -> Mapping[str, Any] | None:
+        """Return the ``{"url", "body"}`` that a task type would send; None if it has no method ``preview``.
+
+        Raises:
+            UnknownTaskType: nothing installed serves the protocol.
+            PluginError: the task type refuses the attempt; its words.
+        """
+        task_type = self.task_types.get(attempt.protocol)
+        if task_type is None:
+            known = ", ".join(sorted(self.task_types))
+            raise UnknownTaskType(f"resource protocol: {attempt.protocol} do not support; installed: {known}")
+        show = getattr(task_type, "preview", None)
+        try:
+            shown: Mapping[str, Any] | None = None if show is None else show(attempt)
+        except Exception as error:  # whatever a plugin raises is its answer
+            raise PluginError(str(error) or type(error).__name__) from error
+        return shown
 
     def execution_changed(self, notice: ExecutionNotice) -> None:
         """Tell every observer; one that raises is logged and disturbs nobody."""
