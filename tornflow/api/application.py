@@ -39,7 +39,7 @@ def make_application(edge: Edge, *, pages: Sequence[Page] | None = None, rules: 
     exact.update(_found(edge, ops.OpsHandler, table))
     document = _document(edge, table)
     fixed = [
-        *(_plain_route(path, document) for path in ("/openapi.json", "/v3/api-docs")),
+        *(_plain_route(path, document) for path in ("/openapi.json", "/v3/api-docs", "/v2/api-docs")),
         *(_plain_route(page[0], _show(page)) for page in (web.pages() if pages is None else pages)),
     ]
     exact.update(_found(edge, ops.OpsHandler, fixed))

@@ -89,12 +89,12 @@ class EdgeHandler(RequestHandler):
         return await route.operation(call)
 
     def known_route(self) -> Route:
-        """Return the route if it has the method (HEAD wherever GET is). Raises UnknownPath, WrongMethod."""
+        """Return the route if it has the method (HEAD where GET is harmless). Raises UnknownPath, WrongMethod."""
         route = self.route
         if route is None:
             raise UnknownPath
         method = self.request.method or ""
-        if method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
+        if method not in route.methods and not (method == "HEAD" and "GET" in route.methods and route.has_head):
             raise WrongMethod(method)
         return route
 

@@ -8,8 +8,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from tornflow.descriptors import DescriptorLimits
+from tornflow.engine.mapping import TransformCompiler
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import FlowService
+from tornflow.spi.task_type import Attempt
+
+
+def _no_transforms(text: str) -> Callable[[Mapping[str, Any]], Any]:
+    raise ValueError("scripts cannot be run here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,12 @@ class EdgeLimits:
     page_size: int = 1_000
     """The largest page of a list."""
 
+    tool_rules: int = 100
+    """Mapping rules in one request to a mapping tool (rill-http-api 9.6, 9.7)."""
+
+    tool_groups: int = 1_000
+    """Groups whose results a mapping tool puts together; beyond it the request must bring its own ``output``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -52,7 +65,9 @@ class Edge:
 
     ``is_ready`` returns "" or the reason why the server cannot work now. ``clock`` returns ms since the epoch.
     ``evaluate`` computes a ``progress.calculation`` (expression, variables); without it such a task counts as 0 until
-    it is done. ``access_log`` gets (method, path, status, seconds) of every request; None costs nothing.
+    it is done. ``transforms`` compiles the scripts of mapping rules for the mapping tools. ``preview`` returns the
+    ``{"url", "body"}`` that a task type would send for an attempt, None if it shows none; it raises UnknownTaskType or
+    PluginError. ``access_log`` gets (method, path, status, seconds) of every request; None costs nothing.
     """
 
     service: FlowService
@@ -60,11 +75,15 @@ class Edge:
     clock: Callable[[], int]
     is_ready: Callable[[], str] = lambda: ""
     limits: EdgeLimits = EdgeLimits()
+    descriptor_limits: DescriptorLimits = DescriptorLimits()
     server_url: str = "http://127.0.0.1:8080"
+    trigger_uri: str = "/flow/trigger.json"
     strict: bool = False
     trigger_ignores_body_result: bool = False
     trace_query_host: str = ""
     evaluate: Callable[[str, Mapping[str, Any]], Any] | None = None
+    transforms: TransformCompiler = _no_transforms
+    preview: Callable[[Attempt], Mapping[str, Any] | None] = lambda attempt: None
     app_id: str = "tornflow"
     version: str = ""
     dapr_api_token: str = ""

@@ -21,7 +21,9 @@ _BODIES: dict[Body, Json] = {
     Body.JSON: {"application/json": {"schema": {"type": "object"}}},
     Body.OPTIONAL_JSON: {"application/json": {"schema": {"type": "object"}}},
     Body.RAW: {"text/plain": {"schema": TEXT}},
+    Body.OPTIONAL_RAW: {"text/plain": {"schema": TEXT}},
 }
+_OPTIONAL = (Body.OPTIONAL_JSON, Body.OPTIONAL_RAW)
 # dapr-http-api 2.2: the bodies of these are taken byte by byte
 _VERBATIM = frozenset(("start", "raiseEvent"))
 _TEMPLATED = re.compile(r"\{(\w+)\}")
@@ -68,7 +70,7 @@ def _operation(family: str, path: str, method: str, route: Route) -> Json:
     if route.name in _VERBATIM:
         operation["requestBody"] = {"content": {"application/json": {"schema": {}}}}
     elif body is not None and method != "GET":
-        operation["requestBody"] = {"required": route.body is not Body.OPTIONAL_JSON, "content": body}
+        operation["requestBody"] = {"required": route.body not in _OPTIONAL, "content": body}
     return operation
 
 

@@ -64,8 +64,10 @@ def read_body(kind: Body, request: HTTPServerRequest, limits: EdgeLimits) -> Any
     if not raw:
         if kind is Body.OPTIONAL_JSON:
             return None
+        if kind is Body.OPTIONAL_RAW:
+            return ""
         raise BadRequest("body", "Required request body is missing")
-    if kind is Body.RAW:
+    if kind in (Body.RAW, Body.OPTIONAL_RAW):
         return _decoded(raw, request)
     try:
         return _json_object(_as_utf8(raw, request), limits)

@@ -29,6 +29,7 @@ class Body(StrEnum):
     JSON = "json"  # a JSON object, required
     OPTIONAL_JSON = "optional_json"  # a JSON object, or nothing
     RAW = "raw"  # the bytes as text, required
+    OPTIONAL_RAW = "optional_raw"  # the bytes as text, "" for nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ Operation = Callable[[Call], Awaitable[Any]]
 class Route:
     """``path`` is an OpenAPI template. ``returns`` is the JSON schema of the success body, or None for no JSON.
 
-    ``name`` is the word of the operation for error tables; unused by most.
+    ``name`` is the word of the operation for error tables; unused by most. ``HEAD`` works where ``GET`` does, unless
+    ``has_head`` is False: a look must not change anything.
     """
 
     path: str
@@ -87,6 +89,7 @@ class Route:
     returns: Json | None = None
     status: int = 200
     name: str = ""
+    has_head: bool = True
 
 
 # --- JSON schemas, as short as they can be written

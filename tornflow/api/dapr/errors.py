@@ -67,6 +67,7 @@ CAUSES: dict[type[Exception], str] = {
     errors.ExecutionNotFinished: (
         "failed to Purge workflow {id}: failed to purge workflow state: orchestration has not yet completed"
     ),
+    errors.StorageUnavailable: "storage unavailable: {message}",
 }
 
 
@@ -107,7 +108,8 @@ def _failure(error: errors.TornflowError, wording: Wording, names: dict[str, str
             return error_body(404, "ERR_INSTANCE_ID_NOT_FOUND", text)
         return error_body(500, wording.code, f"{subject}: {_filled(wording.missing, names)}")
     cause = next((CAUSES[kind] for kind in type(error).__mro__ if kind in CAUSES), None)
-    return error_body(500, wording.code, f"{subject}: {_filled(cause, names) if cause else error.message}")
+    text = _filled(cause, {**names, "message": error.message}) if cause else error.message
+    return error_body(500, wording.code, f"{subject}: {text}")
 
 
 def _filled(template: str, names: dict[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tornflow.api.dapr.errors import DaprError, operation_failed
@@ -19,14 +19,13 @@ _APP_ID = re.compile(r"[\w-]*")  # \w: Unicode letters, digits and "_"
 # What the URL says anyway; in a body they must at least have the right type (dapr-http-api 2.2).
 _KNOWN_FIELDS = ("instanceID", "instance_id", "workflowComponent", "workflow_component", "appID", "app_id")
 
-# operation -> (method of the service, its arguments). An operation whose method is still missing answers 500 with its
-# own code and "... is not available yet"; when the service grows the method, nothing changes here.
-COMMANDS: Mapping[str, tuple[str, Callable[[Call], tuple[str, ...]]]] = {
-    "pause": ("pause", lambda call: (call.path["id"],)),
-    "resume": ("resume", lambda call: (call.path["id"],)),
-    "terminate": ("terminate", lambda call: (call.path["id"],)),
-    "raiseEvent": ("raise_event", lambda call: (call.path["id"], call.path["event"], call.body)),
-    "purge": ("purge", lambda call: (call.path["id"],)),
+# operation -> what it asks of the service
+COMMANDS: Mapping[str, Callable[[Call], Awaitable[None]]] = {
+    "pause": lambda call: call.edge.service.pause(call.path["id"]),
+    "resume": lambda call: call.edge.service.resume(call.path["id"]),
+    "terminate": lambda call: call.edge.service.terminate(call.path["id"]),
+    "raiseEvent": lambda call: call.edge.service.raise_event(call.path["id"], call.path["event"], call.body),
+    "purge": lambda call: call.edge.service.purge(call.path["id"]),
 }
 
 
@@ -56,8 +55,8 @@ async def get(call: Call) -> Json:
 
 
 async def raise_event(call: Call) -> Json:
-    """Queue an event; the body is its payload, verbatim."""
-    call.body = _body_text(call, "raiseEvent")
+    """Queue an event. Its payload is the body: JSON if it parses, else text, nothing for no body (decisions)."""
+    call.body = _payload(_body_text(call, "raiseEvent"), call)
     return await _command(call, "raiseEvent")
 
 
@@ -86,17 +85,17 @@ def check_instance_id(instance_id: str) -> None:
 async def _command(call: Call, operation: str) -> Json:
     _check_component(call)
     _check_app_id(call, operation)
-    method, arguments = COMMANDS[operation]
-    run = getattr(call.edge.service, method, None)
-    try:
-        if run is None:
-            raise NotImplementedError
-        await run(*arguments(call))
-    except NotImplementedError as error:
-        if await call.edge.service.snapshot(call.path["id"]) is None:
-            raise ExecutionNotFound("no such instance exists") from error
-        raise operation_failed(operation, f"{operation} is not available yet", dict(call.path)) from error
+    await COMMANDS[operation](call)
     return {}
+
+
+def _payload(text: str, call: Call) -> Any:
+    if not text:
+        return None
+    try:
+        return read_json(text.encode(), call.edge.limits)
+    except BadRequest:
+        return text
 
 
 def _body_text(call: Call, operation: str) -> str:

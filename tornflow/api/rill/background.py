@@ -6,6 +6,7 @@ from tornflow.api.rill.errors import RillError
 from tornflow.api.rill.inspection import STATUSES, view_of
 from tornflow.api.rill.views import listed_status
 from tornflow.api.routes import Call, Json
+from tornflow.descriptors import unconvert
 from tornflow.model.descriptor import Descriptor
 from tornflow.spi.storage import ExecutionQuery, Summary
 
@@ -92,9 +93,17 @@ async def get_execution(call: Call) -> Json:
 
 
 def definition(descriptor: Descriptor) -> Json:
-    """Return the document with ``tasks`` as ``name -> {"task", "next"}`` (rill-http-api 15.1)."""
-    tasks = {task.name: {"task": _with_protocol(task.document), "next": list(task.next)} for task in descriptor.tasks}
-    return {**descriptor.document, "tasks": tasks}
+    """Return the document with ``tasks`` as ``name -> {"task", "next"}`` (rill-http-api 15.1).
+
+    It is what was written: shorthand is shorthand again and references stand unexpanded, because an editor sends
+    all of it back to be stored.
+    """
+    document = unconvert(descriptor.document)
+    written: list[Json] = document.get("tasks", []) if descriptor.tasks else []
+    names = {task["name"] for task in written}
+    followers = {task.name: [name for name in task.next if name in names] for task in descriptor.tasks}
+    tasks = {task["name"]: {"task": _with_protocol(task), "next": followers[task["name"]]} for task in written}
+    return {**document, "tasks": tasks}
 
 
 def _with_protocol(task: Json) -> Json:

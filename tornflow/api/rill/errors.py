@@ -25,6 +25,7 @@ class Wording:
     status: int
     code: int
     message: str = ""  # "" = the error's own
+    prefix: str = ""  # put before the error's own
 
 
 # A new leaf of the tree is served by its parent's line.
@@ -48,6 +49,8 @@ WORDINGS: dict[type[Exception], Wording] = {
     errors.NestingTooDeep: Wording(500, 30606),
     errors.AdmissionRefused: Wording(400, 30201),
     errors.StorageError: Wording(500, 30502),
+    # 503 is not in the family: a client knows 500 / 30101 as "try again"
+    errors.StorageUnavailable: Wording(500, 30101, prefix="storage unavailable: "),
 }
 _PASSED_THROUGH = frozenset((30107, 30109, 30110))
 _UNEXPECTED = Wording(500, 30101, "internal server error")
@@ -63,7 +66,7 @@ def error_answer(error: Exception) -> Answer:
         log.error("unexpected error in a request", exc_info=error)
         wording = _UNEXPECTED
     code = error.problems[0].code if isinstance(error, errors.InvalidDescriptor) else wording.code
-    return error_body(wording.status, code, wording.message or str(error), problems_of(error))
+    return error_body(wording.status, code, wording.message or f"{wording.prefix}{error}", problems_of(error))
 
 
 def error_body(status: int, code: int, message: str, extra: dict[str, Any] | None = None) -> Answer:

@@ -21,7 +21,7 @@ async def submit(call: Call) -> Json:
     if call.args["resource_check"]:
         check_resource_check(call)
     context: Json = call.body or {}
-    _refuse_beyond(call, context, call.edge.limits.submit_chars)
+    refuse_beyond(call, context, call.edge.limits.submit_chars)
     if None in context.values():
         context = {name: value for name, value in context.items() if value is not None}  # rill-http-api 5.2
     callback = call.args["callback"]
@@ -37,7 +37,7 @@ async def submit(call: Call) -> Json:
 async def finish(call: Call) -> Json:
     """Complete an asynchronous task with the whole body as its output."""
     task_name = _task_name(call, 30606)
-    _refuse_beyond(call, call.body, call.edge.limits.callback_chars)
+    refuse_beyond(call, call.body, call.edge.limits.callback_chars)
     payload = with_response_unwrapped(call.body)
     is_success = _reports_success(call.body)
     await call.edge.service.finish(call.args["execution_id"], task_name, payload, success=is_success)
@@ -48,7 +48,7 @@ async def trigger(call: Call) -> Json:
     """The target of ``X-Callback-Url``: ``finish`` for functions, ``wakeup`` for a suspense."""
     execution_id, task_name = call.args["execution_id"], _task_name(call, 30606)
     payload: Json = {**(call.body or {}), **_context_param(call)}
-    _refuse_beyond(call, payload, call.edge.limits.callback_chars)
+    refuse_beyond(call, payload, call.edge.limits.callback_chars)
     status = call.args["status"]
     if status is not None:
         is_success = status.strip().lower() == "success"
@@ -65,11 +65,8 @@ async def wakeup(call: Call) -> Json:
     """Let a suspense task look at its conditions again."""
     payload: Json = call.body or {}
     task_name = _task_name(call, 30109)
-    _refuse_beyond(call, payload, call.edge.limits.callback_chars)
-    wake = getattr(call.edge.service, "wakeup", None)
-    if wake is None:
-        raise RillError(30606, "wakeup is not available yet")  # it comes with the suspense tasks
-    await wake(call.args["execution_id"], task_name, payload)
+    refuse_beyond(call, payload, call.edge.limits.callback_chars)
+    await call.edge.service.wakeup(call.args["execution_id"], task_name, payload)
     return _OK
 
 
@@ -107,17 +104,18 @@ def idempotency_key(call: Call) -> str | None:
     return key
 
 
+def refuse_beyond(call: Call, value: Json, limit: int) -> None:
+    """Raise RillError when a payload is longer than ``limit`` characters of compact JSON."""
+    raw_length = len(call.request.body) + len(call.args.get("context") or "")
+    if not is_within(value, raw_length, limit):
+        raise RillError(30109, "context size nonsupport")
+
+
 def _task_name(call: Call, code: int) -> str:
     name: str = call.args["task_name"]
     if not name:
         raise RillError(code, "task_name is empty")
     return name
-
-
-def _refuse_beyond(call: Call, value: Json, limit: int) -> None:
-    raw_length = len(call.request.body) + len(call.args.get("context") or "")
-    if not is_within(value, raw_length, limit):
-        raise RillError(30109, "context size nonsupport")
 
 
 def _reports_success(body: Json) -> bool:

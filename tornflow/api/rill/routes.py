@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tornflow.api.rill import background, definitions, executions, inspection, samples
+from tornflow.api.rill import background, definitions, executions, inspection, samples, steering
+from tornflow.api.rill.tool_routes import TASK_VIEW, TOOLS
 from tornflow.api.routes import (
     BOOLEAN,
     INTEGER,
@@ -29,13 +30,10 @@ _ADD = Param("add", Kind.BOOL, required=True, note="true adds, false removes")
 _BUSINESS, _FEATURE, _ALIAS = required("business_id", "feature_name", "alias")
 _DONE = shape(ret=BOOLEAN)
 _RESULT = shape(result=TEXT)
-_TASK_VIEW = shape(
-    name=TEXT, status=TEXT, contains_sub=BOOLEAN, next=list_of(TEXT), invoke_msg=OBJECT, task=OBJECT
-)
 _FLOW_VIEW = shape(
     workspace=TEXT, dag_name=TEXT, version=TEXT, type=TEXT, execution_id=TEXT, dag_status=TEXT, process=INTEGER,
     dag_invoke_msg=OBJECT, context=OBJECT, invoke_summary=OBJECT, paused=BOOLEAN,
-    tasks={"type": "object", "additionalProperties": _TASK_VIEW},
+    tasks={"type": "object", "additionalProperties": TASK_VIEW},
 )  # fmt: skip
 _USER = shape(realName=TEXT, roles=list_of(OBJECT), userId=TEXT, username=TEXT, desc=TEXT)
 
@@ -77,13 +75,34 @@ EXECUTIONS = (
             Param("status", Kind.TEXT, note="success, or anything else for failed"),
             Param("context", Kind.TEXT, note="a JSON object laid over the body"),
         ),
-        body=Body.OPTIONAL_JSON, returns=_RESULT,
+        body=Body.OPTIONAL_JSON, returns=_RESULT, has_head=False,
     ),
     Route(
         path="/flow/wakeup.json", methods=POST, operation=executions.wakeup, tag="executions",
         summary="Let a suspense task look at its conditions again",
         params=(_EXECUTION, Param("task_name", required=True, note="instance name")),
         body=Body.OPTIONAL_JSON, returns=_RESULT,
+    ),
+    Route(
+        path="/flow/redo.json", methods=POST, operation=steering.redo, tag="executions",
+        summary="Run top-level tasks again with everything behind them",
+        params=(_EXECUTION, Param("task_names", Kind.LIST, note="default: all that are not done")),
+        body=Body.OPTIONAL_JSON, returns=_RESULT,
+    ),
+    Route(
+        path="/flow/task_degrade.json", methods=POST, operation=steering.task_degrade, tag="executions",
+        summary="Degrade a task of one execution", returns=_RESULT,
+        params=(
+            _EXECUTION,
+            Param("task_name", required=True, note="instance or base name"),
+            Param("degrade_current_task", Kind.BOOL, required=True, note="the task is skipped"),
+            Param("degrade_following_tasks", Kind.BOOL, required=True, note="what only it leads to is skipped"),
+        ),
+    ),
+    Route(
+        path="/flow/complete.json", methods=POST, operation=steering.complete, tag="executions",
+        summary="Force the status of an execution; tasks are not touched",
+        params=(_EXECUTION, Param("success", Kind.BOOL, default=True)), returns=shape(code=TEXT, message=TEXT),
     ),
     Route(
         path="/flow/get.json", methods=GET, operation=inspection.get, tag="executions",
@@ -245,4 +264,4 @@ SAMPLES = (
     ),
 )  # fmt: skip
 
-ROUTES: tuple[Route, ...] = EXECUTIONS + DEFINITIONS + BACKGROUND + SAMPLES
+ROUTES: tuple[Route, ...] = EXECUTIONS + TOOLS + DEFINITIONS + BACKGROUND + SAMPLES

@@ -9,13 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tornflow.model.descriptor import Descriptor, Task
-from tornflow.model.execution import ScopeState, TaskState
+from tornflow.model.execution import GroupsState, Mark, ScopeState, TaskState
 from tornflow.model.status import Category, FlowStatus, TaskStatus
 
 Json = dict[str, Any]
 Evaluate = Callable[[str, Mapping[str, Any]], Any]
 
+Degrades = Mapping[str, Sequence[bool]]
+"""Base task -> (current, followings), as set at run time."""
+
 _WITH_GROUPS = (Category.FOREACH, Category.CHOICE)
+_GROUP_STATUS = {
+    Mark.WAITING: "READY",
+    Mark.RUNNING: "RUNNING",
+    Mark.SUCCEED: "SUCCEED",
+    Mark.FAILED: "FAILED",
+    Mark.SKIPPED: "SKIPPED",
+}
 
 
 def unknown_execution() -> Json:
@@ -43,8 +53,37 @@ def flow_view(
     if state.is_paused:
         view["paused"] = True
     if not is_brief:
-        view["tasks"] = {task.name: task_view(task, state.tasks.get(task.name)) for task in descriptor.tasks}
+        view["tasks"] = {
+            task.name: task_view(task, state.tasks.get(task.name), degrades=state.degrade) for task in descriptor.tasks
+        }
     return view
+
+
+def definition_view(descriptor: Descriptor) -> Json:
+    """Return the FlowView of something that never ran (rill-http-api 9.5)."""
+    return {
+        "workspace": descriptor.workspace,
+        "dag_name": descriptor.dag_name,
+        "version": descriptor.version,
+        "type": descriptor.type,
+        "input_schema": descriptor.input_schema,
+        "dag_status": flow_status(FlowStatus.NOT_STARTED),
+        "process": 0,
+        "invoke_summary": {},
+        "tasks": {task.name: task_view(task, None) for task in descriptor.tasks},
+    }
+
+
+def group_view(tasks: Sequence[Task], state: ScopeState | None, path: str, *, is_passed_over: bool = False) -> Json:
+    """Return the TaskViews of one group by instance name; those of a group that was decided against are SKIPPED."""
+    nothing = TaskState("", TaskStatus.SKIPPED) if is_passed_over else None
+    prefix, degrades = f"{path}-", state.degrade if state else {}
+    return {
+        prefix + task.name: task_view(
+            task, state.tasks.get(task.name) if state else nothing, prefix, degrades=degrades
+        )
+        for task in tasks
+    }
 
 
 def flow_status(status: FlowStatus) -> str:
@@ -73,18 +112,48 @@ def dag_invoke_msg(state: ScopeState) -> Json:
     }
 
 
-def task_view(task: Task, state: TaskState | None, prefix: str = "") -> Json:
+def task_view(task: Task, state: TaskState | None, prefix: str = "", *, degrades: Degrades | None = None) -> Json:
     """Return a TaskView. ``prefix`` is that of the group (``loop_0-``), so that names are instance names."""
     view: Json = {
         "name": prefix + task.name,
         "status": task_status(TaskStatus.NOT_STARTED if state is None else state.status),
         "contains_sub": task.category in _WITH_GROUPS,
         "next": [prefix + name for name in task.next],
-        "task": task.document,
+        "task": with_degrades(task.document, degrades) if degrades else task.document,
     }
     if state is not None:
         view["invoke_msg"] = invoke_msg(state)
+        if state.groups is not None:
+            view["sub_group_index_to_status"] = group_statuses(state.groups)
+            view["sub_group_index_to_identity"] = group_identities(state.groups)
     return view
+
+
+def group_statuses(groups: GroupsState) -> Json:
+    """Return ``{"0": "SUCCEED", ...}``: raw names, unlike those of tasks (rill-http-api 4.1)."""
+    return {str(index): _GROUP_STATUS[mark] for index, mark in enumerate(groups.marks)}
+
+
+def group_identities(groups: GroupsState) -> Json | None:
+    if groups.identities is None:
+        return None
+    return {str(index): identity for index, identity in enumerate(groups.identities) if identity is not None}
+
+
+def with_degrades(task: Json, degrades: Degrades) -> Json:
+    """Return a TaskDef with what was set at run time, at every depth (rill-http-api 7.4)."""
+    shown = dict(task)
+    flags = degrades.get(task["name"])
+    if flags is not None:
+        shown["degrade"] = {"current": flags[0], "followings": flags[1]}
+    if task["category"] == Category.FOREACH:
+        shown["tasks"] = [with_degrades(one, degrades) for one in task["tasks"]]
+    elif task["category"] == Category.CHOICE:
+        shown["choices"] = [
+            {**branch, "tasks": [with_degrades(one, degrades) for one in branch["tasks"]]}
+            for branch in task["choices"]
+        ]
+    return shown
 
 
 def invoke_msg(state: TaskState) -> Json | None:
@@ -130,7 +199,10 @@ def _share(task: Task, state: TaskState | None, now: int, evaluate: Evaluate | N
         return 0
     if state.status.is_completed:
         return 1
-    if not task.progress.calculation or evaluate is None or state.status is TaskStatus.NOT_STARTED:
+    if not task.progress.calculation:
+        groups = state.groups
+        return groups.ended / groups.total if groups is not None and groups.total else 0
+    if evaluate is None or state.status is TaskStatus.NOT_STARTED:
         return 0
     started = state.invocations[-1][0] if state.invocations else None
     variables = {"params": state.progress_args or {}, "taskRunningTimeInMillis": now - (started or now)}
