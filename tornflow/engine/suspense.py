@@ -9,7 +9,7 @@ a crash, so enrolling twice and getting an event twice change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from tornflow.engine.conditions import ConditionError, all_hold, any_holds
@@ -39,6 +39,7 @@ def run_suspense(turn: Turn, compiled: CompiledTask, task: TaskState, task_input
     if task.status is TaskStatus.RUNNING:
         turn.arm_timeout(compiled, task)
         _await_event(turn, definition, task)
+        _serve(turn, {name.casefold() for name in definition.events})
 
 
 def _look(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
@@ -110,10 +111,10 @@ def _await_event(turn: Turn, definition: SuspenseTask, task: TaskState) -> None:
     names = tuple(name.casefold() for name in definition.events)
     state = turn.scope.state
     if state.key.path:
-        message = {"task": task.name, "names": names, "since": task.waits_since}
+        message = {"task": task.name, "names": list(names), "since": task.waits_since}
         turn.post_message(f"{AWAIT}{task.name}:{task.attempt}:{task.last_event}", message)
     else:
-        waiter_arrived(turn, WaiterArrived(turn.at, "", task.name, names, task.waits_since))
+        _enrol(turn, WaiterArrived(turn.at, "", task.name, names, task.waits_since))
 
 
 def event_handed_over(turn: Turn, event: EventHandedOver) -> None:
@@ -156,35 +157,49 @@ def event_raised(turn: Turn, event: EventRaised) -> None:
     turn.scope.is_dirty = True
     state.event_number += 1
     entry = {"n": state.event_number, "name": event.name.casefold(), "payload": event.payload}
-    waiter = None if state.is_paused else _first_waiter(turn.scope, entry["name"])
-    if waiter is None:
-        state.events.append(entry)
-    else:
-        state.waiters.remove(waiter)
-        _hand_over(turn, waiter, entry)
+    state.events.append(entry)
+    if not state.is_paused:
+        _give_out(turn, [entry])
 
 
 def waiter_arrived(turn: Turn, event: WaiterArrived) -> None:
-    """Enrol a waiter, or give it the oldest event that it waits for."""
+    """Enrol a waiter of a group, or give it the oldest event that it waits for."""
+    if _enrol(turn, event):
+        _serve(turn, event.names)
+
+
+def _enrol(turn: Turn, event: WaiterArrived) -> bool:
+    """Return False where the waiter is enrolled already."""
     state = turn.scope.state
     if any(one["path"] == event.path and one["task"] == event.task for one in state.waiters):
-        return
+        return False
     turn.scope.is_dirty = True
     waiter = {"path": event.path, "task": event.task, "names": list(event.names), "since": event.since}
-    entry = None if state.is_paused else next((one for one in state.events if one["name"] in event.names), None)
-    if entry is None:
-        state.waiters.append(waiter)
-    else:
-        state.events.remove(entry)
-        _hand_over(turn, waiter, entry)
+    state.waiters.append(waiter)
+    return True
+
+
+def _serve(turn: Turn, names: Container[str]) -> None:
+    state = turn.scope.state
+    if state.events and not state.is_paused and not state.key.path:
+        _give_out(turn, [entry for entry in state.events if entry["name"] in names])
 
 
 def serve_waiters(turn: Turn) -> None:
-    """After a pause: give out what was held, in order of arrival."""
+    """After a pause: give out what was held."""
+    _give_out(turn, list(turn.scope.state.events))
+
+
+def _give_out(turn: Turn, entries: Sequence[dict[str, Any]]) -> None:
+    """Give kept events, in order of arrival, each to the one that has waited longest for it.
+
+    A loop, because a task that is not satisfied enrols again and may take a thousand events in a row. One pass is
+    enough: no earlier event has a name that it waits for.
+    """
     state = turn.scope.state
-    for entry in list(state.events):
+    for entry in entries:
         waiter = _first_waiter(turn.scope, entry["name"])
-        if waiter is not None and entry in state.events:
+        if waiter is not None:
             state.events.remove(entry)
             state.waiters.remove(waiter)
             turn.scope.is_dirty = True
@@ -207,16 +222,16 @@ def event_returned(turn: Turn, event: EventReturned) -> None:
 
 
 def _hand_over(turn: Turn, waiter: Mapping[str, Any], entry: dict[str, Any]) -> None:
+    """Give an event away under a new number: one that comes back, and goes to somebody who has taken later ones
+    meanwhile, must not look like a doubled one."""
+    state = turn.scope.state
+    state.event_number += 1
+    number = state.event_number
     if waiter["path"]:
-        message = {"path": waiter["path"], "task": waiter["task"], "entry": entry}
-        turn.post_message(f"{EVENT}{entry['n']}", message)
-    elif turn.scope.status_of(waiter["task"]) is TaskStatus.RUNNING:
-        _take(turn, waiter["task"], entry["n"], entry["payload"])
-    else:  # it timed out or was woken otherwise; the event is for the next one
-        state = turn.scope.state
-        state.events.append(entry)
-        state.events.sort(key=lambda one: int(one["n"]))
-        serve_waiters(turn)
+        message = {"path": waiter["path"], "task": waiter["task"], "number": number, "entry": entry}
+        turn.post_message(f"{EVENT}{number}", message)
+    else:
+        _take(turn, waiter["task"], number, entry["payload"])
 
 
 def _first_waiter(scope: Scope, name: str) -> dict[str, Any] | None:

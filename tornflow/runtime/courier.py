@@ -127,7 +127,7 @@ class Courier:
     async def _hand_over(self, execution_id: str, message: Mapping[str, Any]) -> bool:
         """Return whether the suspense task took the event."""
         entry = message["entry"]
-        event = EventHandedOver(self._clock(), message["task"], entry["n"], entry["payload"])
+        event = EventHandedOver(self._clock(), message["task"], message["number"], entry["payload"])
         return await self._insist(ScopeKey(execution_id, message["path"]), event)
 
     async def _insist(self, key: ScopeKey, event: Event) -> bool:
