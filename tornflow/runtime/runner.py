@@ -62,6 +62,7 @@ class _Lane:
     queue: deque[tuple[Event, Waiter]] = field(default_factory=deque)
     scope: Scope | None = None
     is_running: bool = False
+    viewers: list[asyncio.Future[Scope | None]] = field(default_factory=list)
 
 
 class Runner:
@@ -133,8 +134,19 @@ class Runner:
         self._put(key, event, None)
 
     async def view(self, key: ScopeKey) -> Scope | None:
-        """Return a scope for reading only, as last committed or about to be; None if there is none."""
+        """Return a scope for reading only, as last committed; None if there is none.
+
+        It is the live object where one is in memory: read it before the next ``await``. While the lane is at work, the
+        answer comes at the end of its present turn; reading it from the store would cost as much as it is large.
+        """
         lane = self._lanes.get(key)
+        if lane is not None and lane.is_running:
+            viewer: asyncio.Future[Scope | None] = asyncio.get_running_loop().create_future()
+            lane.viewers.append(viewer)
+            scope = await viewer
+            if scope is not None:
+                return scope
+            lane = self._lanes.get(key)
         if lane is not None and lane.scope is not None and not lane.is_running:
             self._lanes.move_to_end(key)
             return lane.scope
@@ -185,6 +197,7 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
 
     def _rest(self, lane: _Lane) -> None:
+        _show(lane)
         if lane.queue:
             self._wake(lane)
             return
@@ -210,12 +223,16 @@ class Runner:
                 try:
                     await self._turn(lane)
                     pause_s = _FIRST_PAUSE_S
+                    if lane.viewers:
+                        _show(lane)
+                        await asyncio.sleep(0)  # their turn to look, before the next step changes anything
                 except RevisionConflict:
                     self.conflicts += 1
                     lane.scope = None  # another node was first: read again, apply again
                 except StorageError as error:
                     lane.scope = None
                     _refuse_requests(lane, error)
+                    _show(lane)
                     if lane.queue:
                         _log.warning("storage unavailable, will try again", execution_id=lane.key[0], reason=str(error))
                         await asyncio.sleep(pause_s)
@@ -339,6 +356,14 @@ def _refuse_all(lane: _Lane, error: TornflowError) -> None:
     while lane.queue:
         _event, waiter = lane.queue.popleft()
         _answer(waiter, error)
+
+
+def _show(lane: _Lane) -> None:
+    """Let those who wait see the scope as it is stored; None sends them to the store."""
+    for viewer in lane.viewers:
+        if not viewer.done():
+            viewer.set_result(lane.scope)
+    lane.viewers.clear()
 
 
 def _refuse_requests(lane: _Lane, error: StorageError) -> None:
