@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,14 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from tornflow.api import Edge, make_application, make_dapr_application
+from tornflow.config import load_settings
 from tornflow.errors import ExecutionExists, ExecutionNotFound, TaskNotFound
 from tornflow.model.descriptor import Descriptor, FunctionTask, PassTask
 from tornflow.model.execution import ScopeKey, ScopeState, TaskState
 from tornflow.model.status import Category, FlowStatus, Pattern, TaskStatus
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import Snapshot
+from tornflow.server import Server
 from tornflow.spi.storage import ExecutionQuery, Summary
 from tornflow_store_memory import open_storage
 
@@ -132,7 +135,16 @@ class KeepingService:
         self._check(execution_id)
 
     async def resume(self, execution_id: str) -> None:
-        raise NotImplementedError
+        self._keep("resume", execution_id)
+        self._check(execution_id)
+
+    async def raise_event(self, execution_id: str, name: str, payload: Any) -> None:
+        self._keep("raise_event", execution_id, name, payload)
+        self._check(execution_id)
+
+    async def purge(self, execution_id: str) -> None:
+        self._keep("purge", execution_id)
+        self._check(execution_id)
 
     def _keep(self, *call: Any) -> None:
         self.calls.append(call)
@@ -211,6 +223,45 @@ class Client:
         request = HTTPRequest(url, method, sent, body, allow_nonstandard_methods=True, follow_redirects=False)
         answer: HTTPResponse = await AsyncHTTPClient().fetch(request, raise_error=False)
         return Reply(answer.code, answer.headers, answer.body)
+
+
+@dataclass
+class FlowClient(Client):
+    """A client of a whole server. Flows are texts of tasks; ``{server}`` in them is the server's own URL."""
+
+    server: Any = None
+
+    async def add(self, tasks: str, name: str = "main", head: str = "") -> str:
+        text = f"workspace: shop\ndagName: {name}\ntype: flow\n{head}\ntasks:\n{tasks}".replace("{server}", self.base)
+        names = {"business_id": "shop", "feature_name": name, "alias": "release"}
+        reply = await self.post("/flow/bg/manage/descriptor/add_descriptor.json", names, body=text)
+        assert reply.status == 200, reply.body
+        return str(reply.json["descriptor_id"])
+
+    async def submit(self, context: Any = None, name: str = "main") -> str:
+        reply = await self.post("/flow/submit.json", {"descriptor_id": f"shop:{name}"}, body=context or {})
+        assert reply.status == 200, reply.body
+        return str(reply.json["execution_id"])
+
+    async def until(self, execution_id: str, dag_status: str = "", **tasks: str) -> dict[str, Any]:
+        """Return the view once flow and tasks have these statuses."""
+        async with asyncio.timeout(10):
+            while True:
+                view: dict[str, Any] = (await self.get("/flow/get.json", {"execution_id": execution_id})).json["ret"]
+                now = {name: view["tasks"][name]["status"] for name in tasks}
+                if now == tasks and dag_status in ("", view["dag_status"]):
+                    return view
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def flows() -> AsyncIterator[FlowClient]:
+    """Return a client of a real server over a memory store."""
+    flags = {"server.port": 0, "server.dapr_port": 0, "storage.url": "memory://"}
+    server = Server(load_settings(None, {}, flags, []))
+    await server.start()
+    yield FlowClient(f"http://127.0.0.1:{server.ports[0]}", server=server)
+    await server.close()
 
 
 Start = Callable[..., Client]

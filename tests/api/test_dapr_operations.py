@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tornflow.api import Component, EdgeLimits
-from tornflow.errors import ExecutionNotFinished, StorageUnavailable
+from tornflow.errors import ExecutionNotFinished, LimitExceeded, StorageUnavailable
 from tornflow.model.status import FlowStatus
 
 ONE = "/v1.0/workflows/dapr/media:thumb_c_1"
@@ -234,37 +234,33 @@ async def test_a_missing_instance_is_500_for_the_others_unless_switched(start: A
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "subject"),
+    ("body", "payload"),
     [
-        ("raiseEvent/go", "ERR_RAISE_EVENT_WORKFLOW", "error raising event on workflow 'media:thumb_c_1'"),
-        ("resume", "ERR_RESUME_WORKFLOW", "error resuming workflow media:thumb_c_1"),
-        ("purge", "ERR_PURGE_WORKFLOW", "error purging workflow media:thumb_c_1"),
+        (b"", None),
+        (b"null", None),
+        (b'{"by": "lin", "n": 1e2}', {"by": "lin", "n": 100.0}),
+        (b'"text"', "text"),
+        (b"plain text", "plain text"),
+        (b" ", " "),
+        (b"{broken", "{broken"),
+        (b"1" * 40, int("1" * 40)),
     ],
 )
-async def test_an_operation_the_service_lacks_says_so_under_its_own_code(
-    client: Any, name: str, code: str, subject: str
-) -> None:
-    reply = await client.post(f"{ONE}/{name}")
-    word = name.partition("/")[0]
-    assert reply.status == 500
-    assert reply.json == {"errorCode": code, "message": f"{subject}: {word} is not available yet"}
-
-
-async def test_an_operation_that_the_service_has_gets_event_and_payload(client: Any) -> None:
-    async def raise_event(*call: Any) -> None:
-        client.service.calls.append(call)
-
-    client.service.raise_event = raise_event
-    reply = await client.post(f"{ONE}/raiseEvent/odd%20name%2F%C3%BC+x", body=b"plain text")
+async def test_the_payload_of_an_event_is_json_or_else_text(client: Any, body: bytes, payload: Any) -> None:
+    reply = await client.post(f"{ONE}/raiseEvent/odd%20name%2F%C3%BC+x", body=body)
     assert (reply.status, reply.body) == (202, b"{}")
-    assert client.service.calls == [("media:thumb_c_1", "odd name/ü x", "plain text")]
+    assert client.service.calls == [("raise_event", "media:thumb_c_1", "odd name/ü x", payload)]
+
+
+async def test_too_many_events_are_refused_with_the_reason(client: Any) -> None:
+    client.service.error = LimitExceeded("1000 events wait to be taken")
+    reply = await client.post(f"{ONE}/raiseEvent/go")
+    assert (reply.status, reply.json["errorCode"]) == (500, "ERR_RAISE_EVENT_WORKFLOW")
+    assert reply.json["message"].endswith(": 1000 events wait to be taken")
 
 
 async def test_purging_something_unfinished_says_so(client: Any) -> None:
-    async def purge(execution_id: str) -> None:
-        raise ExecutionNotFinished("still running")
-
-    client.service.purge = purge
+    client.service.error = ExecutionNotFinished("still running")
     reply = await client.post(f"{ONE}/purge")
     assert (reply.status, reply.json["errorCode"]) == (500, "ERR_PURGE_WORKFLOW")
     assert reply.json["message"].endswith("orchestration has not yet completed")
@@ -275,7 +271,7 @@ async def test_a_store_that_cannot_write_is_the_operations_500(client: Any) -> N
     reply = await client.post(START)
     assert reply.json == {
         "errorCode": "ERR_START_WORKFLOW",
-        "message": "error starting workflow 'ship_order': disk full",
+        "message": "error starting workflow 'ship_order': storage unavailable: disk full",
     }
 
 

@@ -190,7 +190,7 @@ async def test_nulls_are_omitted_at_any_depth(client: Any) -> None:
         (LimitExceeded("context too long"), 500, 30507, None),
         (MalformedCallback("callback is nothing"), 500, 30603, None),
         (TaskFinished("repeated finish task x"), 500, 30601, None),
-        (StorageUnavailable("disk full"), 500, 30502, None),
+        (StorageUnavailable("disk full"), 500, 30101, None),
     ],
 )
 async def test_errors_of_the_service_get_number_and_status(
@@ -198,7 +198,8 @@ async def test_errors_of_the_service_get_number_and_status(
 ) -> None:
     client.service.error = error
     reply = await client.post(SUBMIT, ONE, body={})
-    assert (reply.status, reply.json) == (status, {"error_code": code, "error": str(error)})
+    text = f"storage unavailable: {error}" if isinstance(error, StorageUnavailable) else str(error)
+    assert (reply.status, reply.json) == (status, {"error_code": code, "error": text})
 
 
 async def test_an_unexpected_error_is_logged_and_not_shown(client: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tornflow.api.aside import aside
 from tornflow.api.rill.errors import error_body, problems_of
 from tornflow.api.rill.views import definition_view
 from tornflow.api.routes import Answer, Call, Json
@@ -18,7 +19,7 @@ _CALLBACK = "flow_completed_callback"
 async def convert(call: Call) -> Json | Answer:
     """Parse and check a descriptor; show it as an execution that never ran. Shorthand stays shorthand."""
     try:
-        descriptor = parse_descriptor(call.body, call.edge.descriptor_limits)
+        descriptor = await _parsed(call)
     except InvalidDescriptor as error:
         return error_body(400, 30110, error.message, problems_of(error))
     written = unconvert(descriptor.document)
@@ -33,11 +34,16 @@ async def dependency_check(call: Call) -> Json:
     if descriptor_id:
         descriptor = (await call.edge.catalog.resolve(descriptor_id)).descriptor
     else:
-        descriptor = parse_descriptor(call.body, call.edge.descriptor_limits)
+        descriptor = await _parsed(call)
     found: dict[str, list[str]] = {}
     for resource, name in _calls(descriptor):
         found.setdefault(resource, []).append(name)
     return {"ret": {"dependencies": [{"resource_name": resource, "names": names} for resource, names in found.items()]}}
+
+
+async def _parsed(call: Call) -> Descriptor:
+    text, limits = call.body, call.edge.descriptor_limits
+    return await aside(len(text), lambda: parse_descriptor(text, limits))
 
 
 def _calls(descriptor: Descriptor) -> Iterator[tuple[str, str]]:

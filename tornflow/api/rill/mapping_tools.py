@@ -52,7 +52,7 @@ async def _evaluated(call: Call) -> Json:
     if kind not in _TYPES:
         raise MalformedField("type must be input_eva or output_eva", field="type")
     work = {name: _object(body, name) for name in ("context", "input", "output")}
-    rules: Sequence[MappingRule] = read_rules("mapping_rules", args["mapping_rules"] or "", call.edge)
+    rules: Sequence[MappingRule] = await read_rules("mapping_rules", args["mapping_rules"] or "", call.edge)
     if kind and execution_id and task_name:
         task, state = await _found(call, execution_id, task_name)
         is_input = kind == "input_eva"
@@ -69,7 +69,7 @@ async def _dispatched(call: Call) -> Json:
     execution_id, task_name = args["execution_id"] or "", args["task_name"] or ""
     resource, rules_text = _text(body, "resource_name"), _text(body, "input_mapping_rules")
     context = _object(body, "context")
-    rules: Sequence[MappingRule] = read_rules("input_mapping_rules", rules_text, call.edge)
+    rules: Sequence[MappingRule] = await read_rules("input_mapping_rules", rules_text, call.edge)
     task: Task | None = None
     if execution_id and task_name and not (resource and rules and context):
         task, state = await _found(call, execution_id, task_name)
@@ -144,11 +144,8 @@ async def _applied(call: Call, rules: Sequence[MappingRule], work: Json, executi
     edge = call.edge
     env = PassEnv(execution_id or MOCK_EXECUTION, edge.server_url + edge.trigger_uri)
 
-    def run() -> None:
-        Entangled(compile_rules(rules, edge.transforms)).apply(work, env)
-
     if rules:
-        await asyncio.to_thread(run)
+        await asyncio.to_thread(lambda: Entangled(compile_rules(rules, edge.transforms)).apply(work, env))
     return work
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tornflow.api.aside import aside
 from tornflow.api.edge import Edge
+from tornflow.descriptors import check_size
 from tornflow.descriptors.nodes import compose
 from tornflow.descriptors.shapes import Reading, boolean, list_of, shape, text
 from tornflow.errors import InvalidDescriptor, LimitExceeded, MalformedField
@@ -13,15 +15,18 @@ _RULES = list_of(
 )
 
 
-def read_rules(field: str, written: str, edge: Edge) -> tuple[MappingRule, ...]:
+async def read_rules(field: str, written: str, edge: Edge) -> tuple[MappingRule, ...]:
     """Return the rules of a text; nothing for a blank one.
 
     Raises:
         InvalidDescriptor, MalformedField: not a list of mappings.
         LimitExceeded: more than ``EdgeLimits.tool_rules``.
     """
-    if not written.strip():
-        return ()
+    return await aside(len(written), lambda: _read(field, written, edge)) if written.strip() else ()
+
+
+def _read(field: str, written: str, edge: Edge) -> tuple[MappingRule, ...]:
+    check_size(written, edge.descriptor_limits)
     reading = Reading(edge.descriptor_limits.problems)
     root, problems = compose(written, edge.descriptor_limits)
     reading.problems.extend(problems)
