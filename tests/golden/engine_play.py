@@ -101,7 +101,7 @@ class Play:
                 pass
 
     def deliver(self, scope: Scope, message_id: str) -> None:
-        if message_id == PARENT_MESSAGE:
+        if message_id.startswith(PARENT_MESSAGE):
             self.tell_parent(scope)
         elif message_id.startswith(STOP):
             message = scope.state.outbox[message_id]
@@ -239,5 +239,5 @@ def assert_in_order(scope: Scope) -> None:
         assert scope.open_attempts == 0
         assert scope.next_due is None
     else:
-        assert active or state.is_paused, "nothing runs and yet the flow has not ended"
+        assert active or scope.keyed or state.is_paused, "nothing runs and yet the flow has not ended"
     assert scope.open_groups == sum(task.status == "RUNNING" and task.groups is not None for task in active)

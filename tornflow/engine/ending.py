@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, ReportGroup
-from tornflow.engine.groups import stop_groups
+from tornflow.engine.groups import stop_groups, stop_members
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.status import FlowStatus, Pattern, TaskStatus
@@ -29,6 +29,8 @@ def settle(turn: Turn) -> None:
     if scope.failed:
         _copy_first_failure(turn)
         finish(turn, FlowStatus.FAILED)
+    elif scope.keyed:
+        _report_key(turn)
     elif scope.ok == len(scope.graph.tasks):
         finish(turn, FlowStatus.SUCCEED)
     else:
@@ -44,6 +46,19 @@ def _copy_first_failure(turn: Turn) -> None:
         if task is not None and task.status is TaskStatus.FAILED:
             state.code, state.msg, state.ext = task.code, task.msg, task.ext
             return
+
+
+def _report_key(turn: Turn) -> None:
+    """The important part of the flow is done; it goes on when the tasks that said so report their end."""
+    state = turn.scope.state
+    if state.status is FlowStatus.KEY_SUCCEED:
+        return
+    state.status = FlowStatus.KEY_SUCCEED
+    turn.scope.is_dirty = True
+    if state.parent is not None:
+        _post(turn, f"{PARENT_MESSAGE}:key")  # its own message: the one of the end must not be taken for delivered
+    if not state.key.path:
+        turn.commands.append(AnnounceFlow(FlowStatus.KEY_SUCCEED))
 
 
 def _report(turn: Turn, status: FlowStatus) -> None:
@@ -84,7 +99,7 @@ def finish(turn: Turn, status: FlowStatus, *, tells_nobody: bool = False) -> Non
 def _let_go(turn: Turn) -> None:
     """Abandon what is in flight. Statuses stay as they are (rill-dsl 11.2); late answers change nothing."""
     scope = turn.scope
-    if not scope.open_attempts and not scope.open_groups:
+    if not scope.open_attempts and not scope.open_groups and not scope.failed:
         return
     for name, task in scope.state.tasks.items():
         if task.is_in_flight:
@@ -92,6 +107,8 @@ def _let_go(turn: Turn) -> None:
             turn.commands.append(AbandonAttempt(name, task.attempt))
         elif task.groups is not None and task.status is TaskStatus.RUNNING:
             stop_groups(turn, scope.task(name))
+        elif task.groups is not None and task.status is TaskStatus.FAILED:
+            stop_members(turn, task)
 
 
 def _post(turn: Turn, message_id: str) -> None:

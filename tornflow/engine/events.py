@@ -205,10 +205,11 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class StatusForced:
-    """Somebody decided how the flow ends; tasks are not touched."""
+    """Somebody decided how the flow ends; tasks are not touched. With ``msg`` it was us: a bug leaves no other way."""
 
     at: int
     success: bool
+    msg: str | None = None
 
 
 Event = (

@@ -16,6 +16,7 @@ from tornflow.model.descriptor import FunctionTask
 from tornflow.model.execution import TaskState
 from tornflow.model.status import FlowStatus, Pattern, TaskStatus
 
+_AWAITING = (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
 _SHOWN_AS_TEXT = (str, int, float)
 
 
@@ -80,13 +81,34 @@ def task_completed(turn: Turn, event: TaskCompleted) -> None:
     _read_metadata(task, output)
     if output:
         task.output = output
-    _conclude(turn, turn.scope.compiled(event.task), task, output, is_success=event.success)
+    compiled = turn.scope.compiled(event.task)
+    if _reports_key(output) and not compiled.has_conditions:
+        _key_succeeded(turn, compiled, task, output)
+    else:
+        _conclude(turn, compiled, task, output, is_success=event.success)
+
+
+def _reports_key(payload: Mapping[str, Any]) -> bool:
+    """The important part is done, the rest follows with a second completion (rill-dsl 4.8)."""
+    return str(payload.get("result_type")).upper() == TaskStatus.KEY_SUCCEED.value
+
+
+def _key_succeeded(turn: Turn, compiled: CompiledTask, task: TaskState, output: dict[str, Any]) -> None:
+    try:
+        if output:
+            turn.map_output(compiled, output)
+    except MappingError as error:
+        _failed(turn, compiled, task, output, str(error), is_own_fault=True)
+        return
+    if task.status is not TaskStatus.KEY_SUCCEED:
+        turn.scope.set_status(task, TaskStatus.KEY_SUCCEED)
+        turn.wake_key_callbacks(compiled)
 
 
 def child_ended(turn: Turn, event: ChildEnded) -> None:
     """Apply the end of a sub-flow to the task that waits for it; anything stale changes nothing."""
     task = turn.scope.peek(event.task)
-    if task is None or task.status is not TaskStatus.RUNNING or task.attempt != event.attempt:
+    if task is None or task.attempt != event.attempt or task.status not in _AWAITING:
         return
     if task.is_in_flight:  # the child was quicker than the answer that announces it
         attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, {"execution_id": event.child_id}))
@@ -98,8 +120,11 @@ def child_ended(turn: Turn, event: ChildEnded) -> None:
     task.code, task.msg = event.code, event.msg
     task.ext = dict(event.ext) if event.ext else None
     task.output = dict(event.context)
-    is_success = event.status in (FlowStatus.SUCCEED, FlowStatus.KEY_SUCCEED)
-    _conclude(turn, turn.scope.compiled(event.task), task, task.output, is_success=is_success)
+    compiled = turn.scope.compiled(event.task)
+    if event.status is FlowStatus.KEY_SUCCEED:
+        _key_succeeded(turn, compiled, task, task.output)
+    else:
+        _conclude(turn, compiled, task, task.output, is_success=event.status is FlowStatus.SUCCEED)
 
 
 def timed_out(turn: Turn, task: TaskState) -> None:

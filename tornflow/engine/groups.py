@@ -26,6 +26,7 @@ from tornflow.model.status import FlowStatus, TaskStatus
 BATCH = 64
 NOTHING_TO_LOOP = "loop collection or subTasks empty"
 STOP = "stop:"
+_NAMED = 1000  # so many groups at most are named in a message; more are found by their path
 
 
 def run_foreach(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
@@ -208,6 +209,17 @@ def stop_groups(turn: Turn, task: TaskState) -> None:
         generation = run_of(turn.scope, task)
         turn.post_message(f"{STOP}{task.name}:{task.attempt}", {"prefix": route, "generation": generation})
     close_groups(turn, task)
+
+
+def stop_members(turn: Turn, task: TaskState) -> None:
+    """Stop what still runs inside groups that were reported FAILED: the flow is over (rill-dsl 4.4)."""
+    assert task.groups is not None
+    failed = [index for index, mark in enumerate(task.groups.marks) if mark == Mark.FAILED]
+    route = instance_name(turn.scope.state.key.path, task.name) + "_"
+    message: dict[str, Any] = {"prefix": route, "generation": run_of(turn.scope, task)}
+    if len(failed) <= _NAMED:
+        message["indices"] = failed
+    turn.post_message(f"{STOP}{task.name}:{task.attempt}", message)
 
 
 def timed_out(turn: Turn, task: TaskState) -> None:

@@ -44,7 +44,7 @@ def redone(turn: Turn, event: Redone) -> None:
             _reset(turn, scope.task(name))
     scope.recount()
     for name, compiled in scope.graph.tasks.items():
-        if scope.status_of(name) is TaskStatus.NOT_STARTED and scope.open_predecessors(compiled) == 0:
+        if scope.status_of(name) is TaskStatus.NOT_STARTED and turn.may_start(compiled):
             turn.make_ready(name)
 
 
@@ -126,4 +126,6 @@ def status_forced(turn: Turn, event: StatusForced) -> None:
     if _RANK[state.status] >= _RANK[wanted]:
         raise IllegalTransition(f"status is {state.status.value} now, and cannot be set to {wanted.value}")
     state.expires_at = None
-    finish(turn, wanted, tells_nobody=True)
+    if event.msg is not None:
+        state.code, state.msg = "internal_error", event.msg
+    finish(turn, wanted, tells_nobody=event.msg is None)

@@ -28,7 +28,7 @@ class Scope:
 
     __slots__ = (
         "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_tasks", "env", "failed", "graph", "is_dirty",
-        "is_new", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_status", "starting",
+        "is_new", "keyed", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_status", "starting",
         "state", "storage_form", "waiting",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ class Scope:
         """Derive everything from the saved state again; looks at all tasks."""
         self.ready: deque[str] = deque()
         self.waiting: dict[str, int] = {}
-        self.active = self.failed = self.ok = self.open_attempts = self.open_groups = 0
+        self.active = self.failed = self.keyed = self.ok = self.open_attempts = self.open_groups = 0
         self._timers: list[tuple[int, str]] = []
         for name, task in self.state.tasks.items():
             status = task.status
@@ -62,6 +62,7 @@ class Scope:
             if status is TaskStatus.READY and task.due_at is None:
                 self.ready.append(name)
             self.failed += status is TaskStatus.FAILED
+            self.keyed += status is TaskStatus.KEY_SUCCEED
             self.open_attempts += task.is_in_flight
             self.open_groups += status is TaskStatus.RUNNING and task.groups is not None
             if task.due_at is not None:
@@ -98,6 +99,7 @@ class Scope:
             return
         self.active += (status in _ACTIVE) - (before in _ACTIVE)
         self.failed += (status is TaskStatus.FAILED) - (before is TaskStatus.FAILED)
+        self.keyed += (status is TaskStatus.KEY_SUCCEED) - (before is TaskStatus.KEY_SUCCEED)
         self.ok += status.is_ok - before.is_ok
         task.status = status
 

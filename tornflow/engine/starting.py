@@ -14,7 +14,7 @@ from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import document
 from tornflow.engine.skipping import is_ruled_out, skip
 from tornflow.engine.suspense import run_suspense
-from tornflow.engine.turn import Turn
+from tornflow.engine.turn import LONGEST_WAIT_S, Turn
 from tornflow.model.descriptor import ReturnTask
 from tornflow.model.execution import TaskState
 from tornflow.model.status import Category, TaskStatus
@@ -76,7 +76,7 @@ def _must_wait(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
         due_at = None if seconds is None else started + seconds * 1000
     if due_at is None or due_at <= turn.at:
         return False
-    turn.scope.set_timer(task, "wait", due_at)
+    turn.scope.set_timer(task, "wait", min(due_at, turn.at + LONGEST_WAIT_S * 1000))
     return True
 
 

@@ -79,11 +79,13 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
         scope.state.updated_at = event.at
         if not scope.state.is_paused:
             run_ready(turn)
+            if scope.state.status is FlowStatus.KEY_SUCCEED and (scope.active or not scope.keyed):
+                scope.state.status = FlowStatus.RUNNING
             settle(turn)
 
 
 STEER = "steer:"
-"""Message: tell every group whether this execution is paused."""
+"""Message: tell every group below this scope whether it is paused."""
 
 _WORKS_ON_FINISHED = (Redone, StatusForced, EventReturned)
 
@@ -168,8 +170,11 @@ def _check_awaits_completion(scope: Scope, name: str) -> None:
     if not isinstance(definition, FunctionTask):
         raise WrongCategory(f"task {name} category is {definition.category.value}, not function", task=name)
     # The answer of a synchronous attempt is its only end; the reference keeps such a task READY meanwhile.
-    if status is not TaskStatus.RUNNING or definition.pattern in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
+    if status not in _AWAITING_COMPLETION or definition.pattern in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
         raise TaskNotRunning(f"attempt finish wrong task {name}", task=name)
+
+
+_AWAITING_COMPLETION = (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
 
 
 def _timer_fired(turn: Turn) -> None:

@@ -32,6 +32,18 @@ class Turn:
         self.scope.set_status(task, TaskStatus.READY)
         self.scope.ready.append(name)
 
+    def may_start(self, compiled: CompiledTask) -> bool:
+        """Judge a task that has not started by the state of its predecessors alone (rill-dsl 4.3)."""
+        scope = self.scope
+        left = scope.open_predecessors(compiled)
+        if left == 0 or not compiled.definition.is_stream_input:
+            return left == 0
+        return left < len(compiled.predecessors) or any(
+            scope.graph.tasks[name].definition.is_stream_output
+            and scope.status_of(name) is not TaskStatus.NOT_STARTED
+            for name in compiled.predecessors
+        )
+
     def wake_successors(self, compiled: CompiledTask) -> None:
         """Called exactly once for a task, when it becomes SUCCEED or SKIPPED."""
         scope = self.scope
@@ -40,12 +52,24 @@ class Turn:
             left = scope.close_predecessor(name)
             if (left == 0 or follower.definition.is_stream_input) and _is_untouched(scope, name):
                 self.make_ready(name)
+        if scope.keyed:
+            self.wake_key_callbacks(compiled)
 
     def wake_stream_readers(self, compiled: CompiledTask) -> None:
         """Called when a task with stream output leaves NOT_STARTED."""
         for name in compiled.successors:
             if self.scope.graph.tasks[name].definition.is_stream_input and _is_untouched(self.scope, name):
                 self.make_ready(name)
+
+    def wake_key_callbacks(self, compiled: CompiledTask) -> None:
+        """Called when a task becomes KEY_SUCCEED: followers with ``keyCallback`` need no more (rill-dsl 4.8)."""
+        scope = self.scope
+        for name in compiled.successors:
+            follower = scope.graph.tasks[name]
+            if follower.definition.key_callback and _is_untouched(scope, name):
+                before = (scope.status_of(one) for one in follower.predecessors)
+                if all(status.is_ok or status is TaskStatus.KEY_SUCCEED for status in before):
+                    self.make_ready(name)
 
     # --- completion
 
@@ -118,7 +142,8 @@ class Turn:
         scope.touch_context(changed)
 
 
-_LONGEST_TIMEOUT_S = 100 * 365 * 86_400
+LONGEST_WAIT_S = 100 * 365 * 86_400
+"""Timeouts and timed starts beyond it are cut to it, so that a moment always fits a store's 64 bits."""
 
 
 def positive_integer(value: Any) -> int | None:
@@ -128,7 +153,7 @@ def positive_integer(value: Any) -> int | None:
     text = str(value).strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) == 0:
         return None
-    return min(int(text), _LONGEST_TIMEOUT_S)
+    return min(int(text), LONGEST_WAIT_S)
 
 
 def _is_untouched(scope: Scope, name: str) -> bool:

@@ -84,7 +84,7 @@ class Courier:
             return
         outcome: Event = Delivered(self._clock(), message_id)
         async with self._places:
-            if message_id == PARENT_MESSAGE:
+            if message_id.startswith(PARENT_MESSAGE):
                 await self._tell_parent(scope)
             elif message_id == CALLBACK_MESSAGE:
                 await self._call_back(scope)
