@@ -221,7 +221,8 @@ def _read_parts(state: ScopeState, parts: Mapping[str, bytes]) -> None:
         assert groups is not None
         if kind == "g":
             first = chunk * MARKS_PER_CHUNK
-            marks = loads(body).encode()
+            # Chunks behind the end, or longer than it, were left by a run over more elements before a redo.
+            marks = loads(body).encode()[: max(0, groups.total - first)]
             groups.marks[first : first + len(marks)] = marks
         elif kind == "i":
             groups.items = loads(body)
