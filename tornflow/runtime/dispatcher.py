@@ -18,10 +18,12 @@ from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.execution import ScopeKey
 from tornflow.model.names import instance_name
+from tornflow.runtime.references import as_object, unsupported_category
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome, TaskType
 
 _log = structlog.get_logger("tornflow.dispatcher")
 
+_NO_OBJECT: Mapping[str, Any] = {}
 Report = Callable[[ScopeKey, AttemptEnded], None]
 
 
@@ -71,10 +73,10 @@ class Dispatcher:
         compiled = scope.graph.tasks[command.task]
         definition = compiled.definition
         assert isinstance(definition, FunctionTask)
-        task_type = self._task_types.get(definition.protocol)
+        protocol = definition.protocol if definition.resource is None else definition.resource.category
+        task_type = self._task_types.get(protocol)
         if task_type is None:
-            known = ", ".join(sorted(self._task_types))
-            error = f"resource protocol: {definition.protocol or '(none)'} do not support; installed: {known}"
+            error = self._unsupported(definition)
             self._report(key, AttemptEnded(self._clock(), command.task, command.attempt, error=error))
             return
         job = _Job(key, command.task, self._attempt(scope, compiled, definition, command), task_type)
@@ -84,6 +86,12 @@ class Dispatcher:
         else:
             self._waiting.append(job)
 
+    def _unsupported(self, definition: FunctionTask) -> str:
+        if definition.resource is not None:
+            return unsupported_category(definition.resource)
+        known = ", ".join(sorted(self._task_types))
+        return f"resource protocol: {definition.protocol or '(none)'} do not support; installed: {known}"
+
     def abandon(self, key: ScopeKey, task: str, attempt: int) -> None:
         """Stop caring for an attempt; its answer will not be reported."""
         job = self._jobs.get((key, task))
@@ -92,7 +100,7 @@ class Dispatcher:
         del self._jobs[key, task]
         if job.handle is not None:
             job.handle.cancel()
-        else:
+        elif job in self._waiting:  # not once the dispatcher is closed
             self._waiting.remove(job)
 
     async def close(self, grace_s: float) -> None:
@@ -174,7 +182,7 @@ class Dispatcher:
             task_name=name,
             number=command.attempt,
             resource=definition.resource_name,
-            protocol=definition.protocol,
+            protocol=definition.protocol if definition.resource is None else definition.resource.category,
             input=command.input,
             idempotency_key=f"{key.execution_id}/{name}/{_run(scope)}{command.attempt}",
             pattern=definition.pattern.value,
@@ -182,6 +190,7 @@ class Dispatcher:
             callback_url=self._callback_url(key.execution_id, name),
             server_url=self._settings.server_url,
             deadline_s=None if due_at is None else max(0, due_at - self._clock()) / 1000,
+            resource_object=_NO_OBJECT if definition.resource is None else as_object(definition.resource),
         )
 
     def _callback_url(self, execution_id: str, name: str) -> str:
@@ -200,7 +209,15 @@ def _run(scope: Scope) -> str:
 
 async def _execute(task_type: TaskType, attempt: Attempt) -> Outcome:
     try:
-        return await task_type.execute(attempt)
+        outcome: object = await task_type.execute(attempt)
+    except asyncio.CancelledError:
+        carrier = asyncio.current_task()
+        if carrier is None or carrier.cancelling():
+            raise
+        return Failed("CancelledError: the task type gave up")  # nobody asked it to; the task must not wait for ever
     except Exception as error:
         _log.exception("a task type broke", execution_id=attempt.execution_id, task=attempt.task_name)
         return Failed(f"{type(error).__name__}: {error}")
+    if isinstance(outcome, Answered | Failed):
+        return outcome
+    return Failed(f"the task type for {attempt.protocol} answered {type(outcome).__name__}, not Answered or Failed")
