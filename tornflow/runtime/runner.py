@@ -18,7 +18,18 @@ from typing import Protocol
 import structlog
 
 from tornflow.engine.commands import Command
-from tornflow.engine.events import AttemptEnded, Event
+from tornflow.engine.events import (
+    AttemptEnded,
+    ChildEnded,
+    Continued,
+    Event,
+    GroupEnded,
+    GroupsGathered,
+    GroupsStarted,
+    Recovered,
+    StatusForced,
+    TimerFired,
+)
 from tornflow.engine.program import Program, Rules
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
@@ -63,6 +74,7 @@ class _Lane:
     scope: Scope | None = None
     is_running: bool = False
     viewers: list[asyncio.Future[Scope | None]] = field(default_factory=list)
+    singles: int = 0  # so many events are applied one by one, to find the one that cannot be stored
 
 
 class Runner:
@@ -247,19 +259,38 @@ class Runner:
         if scope is None:
             return
         commands: list[Command] = []
-        batch = list(islice(lane.queue, _BATCH))
+        batch = list(islice(lane.queue, 1 if lane.singles else _BATCH))
         self.events += len(batch)
         refusals: list[TornflowError | None] = [_apply(scope, event, commands) for event, _ in batch]
         if any(isinstance(refusal, _Broken) for refusal in refusals):
             lane.scope = None  # half applied by a bug: start over without the event that broke
             lane.queue = deque(_without_broken(batch, refusals, list(lane.queue)[len(batch) :]))
             return
-        if scope.is_dirty:
-            await self._save(scope)
+        if scope.is_dirty and not await self._save_or_blame(lane, scope, batch):
+            return
+        lane.singles = max(0, lane.singles - 1)
         for (_event, waiter), refusal in zip(batch, refusals, strict=True):
             lane.queue.popleft()
             _answer(waiter, refusal)
         self._act(scope, commands)
+
+    async def _save_or_blame(self, lane: _Lane, scope: Scope, batch: list[_Entry]) -> bool:
+        """Save a step; when it can never be stored, find the event that is to blame, then do without it."""
+        try:
+            await self._save(scope)
+        except (RevisionConflict, StorageUnavailable):
+            raise
+        except Exception as error:
+            _log.exception("a step cannot be stored", execution_id=lane.key.execution_id, events=len(batch))
+            lane.scope = None
+            if len(batch) > 1:
+                lane.singles = len(batch)
+            else:
+                broken: list[TornflowError | None] = [_Broken(f"internal error: cannot be stored: {error}")]
+                lane.queue = deque(_without_broken(batch, broken, list(lane.queue)[1:]))
+                lane.singles = max(0, lane.singles - 1)
+            return False
+        return True
 
     async def _load_for(self, lane: _Lane) -> Scope | None:
         """Load the scope of a lane; when there is none to be had, refuse what is queued."""
@@ -277,8 +308,13 @@ class Runner:
         return lane.scope
 
     def _act(self, scope: Scope, commands: list[Command]) -> None:
-        if commands and not self._is_draining:
+        if not commands or self._is_draining:
+            return
+        try:
             self.actor.act(scope, commands)
+        except Exception:
+            # A bug; the step is stored and its work is marked as in hand, so a restart takes it up.
+            _log.exception("commands were left behind", execution_id=scope.state.key.execution_id)
 
     async def _save(
         self, scope: Scope, *, is_fresh: bool = False, dropped_parts: frozenset[str] = frozenset()
@@ -337,10 +373,20 @@ def _without_broken(
             continue
         event, waiter = entry
         _answer(waiter, refusal)
-        if isinstance(event, AttemptEnded) and event.error is None:
-            # The task must not wait for ever because of our bug: let the attempt fail instead.
-            yield replace(event, value=None, error=refusal.message), None
+        instead = _instead_of(event, refusal)
+        if instead is not None:
+            yield instead, None
     yield from rest
+
+
+def _instead_of(event: Event, error: _Broken) -> Event | None:
+    """Nothing may wait for ever because of our bug: the attempt fails, or else the flow. Requests are just refused."""
+    if isinstance(event, AttemptEnded) and event.error is None:
+        return replace(event, value=None, error=error.message)
+    return StatusForced(event.at, False, error.message) if isinstance(event, _MUST_HAPPEN) else None
+
+
+_MUST_HAPPEN = (AttemptEnded, ChildEnded, Continued, GroupEnded, GroupsGathered, GroupsStarted, Recovered, TimerFired)
 
 
 def _answer(waiter: Waiter, refusal: TornflowError | None) -> None:
