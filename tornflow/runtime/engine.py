@@ -36,6 +36,7 @@ from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.dispatcher import Dispatcher, DispatchSettings
 from tornflow.runtime.grouping import Grouping
 from tornflow.runtime.nodes import Node
+from tornflow.runtime.references import ReferencedResource
 from tornflow.runtime.runner import Runner, RunnerSettings
 from tornflow.runtime.service import FlowService
 from tornflow.runtime.starting import ServiceSettings
@@ -63,8 +64,8 @@ class EngineSettings:
     outbound: Mapping[str, Any] = field(default_factory=dict)
     cache_scopes: int = 2000
     head_inline_limit_bytes: int = 16_384
-    finished_retention_s: int = 86_400
-    timer_horizon_s: int = 60
+    finished_retention_s: float = 86_400
+    timer_horizon_s: float = 60
     node_heartbeat_s: float = 2
     node_timeout_s: float = 10
 
@@ -96,11 +97,14 @@ class Engine:
                 self.node_id,
                 settings.cache_scopes,
                 settings.head_inline_limit_bytes,
-                settings.finished_retention_s * 1000,
+                int(settings.finished_retention_s * 1000),
             ),
         )
-        self.dispatcher = Dispatcher(plugins.task_types, self.runner.post, now_ms, settings.dispatch)
-        self.timers = Timers(storage, self._fire, now_ms, horizon_ms=settings.timer_horizon_s * 1000)
+        task_types = dict(plugins.task_types)
+        references = ReferencedResource(self.catalog, task_types)
+        task_types.update(dict.fromkeys(references.protocols, references))
+        self.dispatcher = Dispatcher(task_types, self.runner.post, now_ms, settings.dispatch)
+        self.timers = Timers(storage, self._fire, now_ms, horizon_ms=int(settings.timer_horizon_s * 1000))
         self.grouping = Grouping(self.runner, self.dispatcher, now_ms)
         self.courier = Courier(storage, self.runner, self.dispatcher, transforms, callback_body, now_ms)
         self.node = Node(

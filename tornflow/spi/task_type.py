@@ -80,6 +80,9 @@ class Attempt:
     server_url: str = ""
     deadline_s: float | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    resource_object: Mapping[str, Any] = field(default_factory=dict)
+    """The resource object of the task (``rill-dsl`` 12.6): name, category and its own fields; empty for most tasks. The
+    protocol is then the object's category."""
 
     @property
     def rest(self) -> str:
