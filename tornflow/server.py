@@ -6,7 +6,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings, now_ms
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
+from tornflow.spi.task_type import TaskType
 
 _log = structlog.get_logger("tornflow.server")
+
+WrapTaskTypes = Callable[[Mapping[str, TaskType]], Mapping[str, TaskType]]
 
 
 def serve(settings: Settings) -> int:
@@ -46,23 +50,27 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def start_engine(settings: Settings) -> Engine:
+async def start_engine(settings: Settings, task_types: WrapTaskTypes | None = None) -> Engine:
     """Return a running engine without any listening port (``tornflow run``, tests, embedding).
+
+    ``task_types`` may put others in the place of those that are installed, by protocol.
 
     Raises:
         ConfigError, StorageUnavailable
     """
-    engine = build_engine(settings, settings.server_url())
+    engine = build_engine(settings, settings.server_url(), task_types)
     await engine.start()
     return engine
 
 
-def build_engine(settings: Settings, server_url: str) -> Engine:
+def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes | None = None) -> Engine:
     """Wire an engine as configured; nothing is opened yet."""
     storage = find_storage(settings.storage.url, settings.storage_values())
     plugins = discover(disabled=settings.plugins.disabled)
     for report in plugins.failed:
         _log.warning("plugin not loaded", plugin=report.name, reason=report.error)
+    if task_types is not None:
+        plugins = replace(plugins, task_types=task_types(plugins.task_types))
     return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body)
 
 
