@@ -8,8 +8,9 @@ ignore what they know already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -30,13 +31,16 @@ from tornflow.engine.mapping import MappingError, TransformCompiler, compile_inp
 from tornflow.engine.scope import Scope
 from tornflow.engine.suspense import AWAIT
 from tornflow.engine.transition import STEER
-from tornflow.errors import RequestError, StorageError
+from tornflow.errors import RequestError, StorageUnavailable, TornflowError
 from tornflow.model.descriptor import CallbackConfig, MappingRule
 from tornflow.model.execution import ScopeKey
+from tornflow.model.status import FlowStatus
 from tornflow.runtime.dispatcher import Dispatcher
 from tornflow.runtime.runner import Runner
 from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import Failed
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("tornflow.courier")
 _PAUSE_S = 1.0
@@ -65,6 +69,7 @@ class Courier:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(_AT_A_TIME)
+        self._steering = asyncio.Lock()
 
     def deliver(self, scope: Scope, message_id: str) -> None:
         """Carry one message of the outbox; afterwards ``Delivered`` (or ``EventReturned``) removes it."""
@@ -84,41 +89,58 @@ class Courier:
             return
         outcome: Event = Delivered(self._clock(), message_id)
         async with self._places:
-            if message_id.startswith(PARENT_MESSAGE):
-                await self._tell_parent(scope)
-            elif message_id == CALLBACK_MESSAGE:
-                await self._call_back(scope)
-            elif message_id.startswith(STOP):
-                event = Terminated(self._clock(), tuple(message["generation"]))
-                await self._tell_groups(key.execution_id, message["prefix"], lambda: event)
-            elif message_id.startswith(STEER):
-                await self._tell_groups(key.execution_id, "", lambda: self._pause_or_resume(scope))
-            elif message_id.startswith(TERMINATE):
-                await self._insist(ScopeKey(message["child"]), Terminated(self._clock()))
-            elif message_id.startswith(AWAIT):
-                await self._enrol(key, message)
-            elif not await self._hand_over(key.execution_id, message):
-                outcome = EventReturned(self._clock(), message_id)
+            try:
+                if not await self._deliver(scope, message_id, message):
+                    outcome = EventReturned(self._clock(), message_id)
+            except Exception:
+                # A bug, which would strike again: a message that nobody can carry must not stay for ever.
+                _log.exception("a message was given up", execution_id=key.execution_id, message=message_id)
         self._runner.post(key, outcome)
 
-    async def _tell_groups(self, execution_id: str, prefix: str, event: Callable[[], Event]) -> None:
+    async def _deliver(self, scope: Scope, message_id: str, message: Mapping[str, Any]) -> bool:
+        """Return False for an event that was not taken."""
+        key = scope.state.key
+        if message_id.startswith(PARENT_MESSAGE):
+            await self._tell_parent(scope)
+        elif message_id == CALLBACK_MESSAGE:
+            await self._call_back(scope)
+        elif message_id.startswith(STOP):
+            await self._stop_groups(key.execution_id, message)
+        elif message_id.startswith(STEER):
+            await self._steer(key)
+        elif message_id.startswith(TERMINATE):
+            await self._insist(ScopeKey(message["child"]), Terminated(self._clock()))
+        elif message_id.startswith(AWAIT):
+            await self._enrol(key, message)
+        else:
+            return await self._hand_over(key.execution_id, message)
+        return True
+
+    async def _stop_groups(self, execution_id: str, message: Mapping[str, Any]) -> None:
+        event = Terminated(self._clock(), tuple(message["generation"]))
+        if "indices" not in message:
+            await self._tell_groups(execution_id, message["prefix"], event)
+        for index in message.get("indices", ()):
+            await self._insist(ScopeKey(execution_id, f"{message['prefix']}{index}"), event)
+
+    async def _steer(self, key: ScopeKey) -> None:
+        """Tell the groups what holds now. One at a time: of two quick changes the last one must win everywhere."""
+        async with self._steering:
+            scope = await self._patiently(lambda: self._runner.view(key))
+            if scope is not None:
+                at = self._clock()
+                event = Paused(at) if scope.state.is_paused else Resumed(at)
+                await self._tell_groups(key.execution_id, f"{key.path}-" if key.path else "", event)
+
+    async def _tell_groups(self, execution_id: str, prefix: str, event: Event) -> None:
         """Apply an event to every group whose path starts with ``prefix``, page by page."""
-        after = ""
+        keys: Sequence[ScopeKey] = ()
         while True:
-            try:
-                keys = await self._storage.children(execution_id, prefix, after, _PAGE)
-            except StorageError:
-                await asyncio.sleep(_PAUSE_S)
-                continue
-            for key in keys:
-                await self._insist(key, event())
+            after = keys[-1].path if keys else ""
+            keys = await self._patiently(partial(self._storage.children, execution_id, prefix, after, _PAGE))
+            await asyncio.gather(*(self._insist(key, event) for key in keys))
             if len(keys) < _PAGE:
                 return
-            after = keys[-1].path
-
-    def _pause_or_resume(self, scope: Scope) -> Event:
-        """Say what holds now: of two quick changes the last one must win in every group."""
-        return Paused(self._clock()) if scope.state.is_paused else Resumed(self._clock())
 
     async def _enrol(self, key: ScopeKey, message: Mapping[str, Any]) -> None:
         event = WaiterArrived(self._clock(), key.path, message["task"], tuple(message["names"]), message["since"])
@@ -132,19 +154,26 @@ class Courier:
 
     async def _insist(self, key: ScopeKey, event: Event) -> bool:
         """Apply an event, however long the store is away; return whether it was accepted."""
+        try:
+            await self._patiently(lambda: self._runner.apply(key, event))
+        except TornflowError as error:
+            if not isinstance(error, RequestError):  # a bug over there, or damage; it was logged
+                _log.warning("a message was refused", execution_id=key.execution_id, scope=key.path, reason=str(error))
+            return False
+        return True
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                await self._runner.apply(key, event)
-                return True
-            except RequestError:
-                return False
-            except StorageError:
+                return await work()
+            except StorageUnavailable:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _tell_parent(self, scope: Scope) -> None:
         state = scope.state
         parent = state.parent
-        assert parent is not None
+        if parent is None or not (state.status.is_completed or state.status is FlowStatus.KEY_SUCCEED):
+            return  # redone meanwhile: it will be told at the next end
         event = ChildEnded(
             self._clock(), parent.task, parent.attempt, state.key.execution_id,
             state.status, state.context, state.code, state.msg, state.ext,
@@ -156,7 +185,7 @@ class Courier:
         """Send the completion callback; an error is only logged (rill-http-api 6.3)."""
         state = scope.state
         config = read_callback(state.callback) if state.callback else scope.program.descriptor.callback
-        if config is None or not config.resource_name.strip():
+        if config is None or not config.resource_name.strip() or not state.status.is_completed:
             return
         try:
             mapped = compile_input(config.input_mappings, self._transforms)(state.context, scope.env)
