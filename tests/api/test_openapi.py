@@ -21,6 +21,12 @@ async def test_every_route_is_documented(client: Any) -> None:
     assert document["openapi"] == "3.0.3"
 
 
+async def test_the_document_stands_where_older_tools_look_for_it(client: Any) -> None:
+    document = (await client.get("/openapi.json")).body
+    for path in ("/v3/api-docs", "/v2/api-docs"):
+        assert (await client.get(path)).body == document
+
+
 async def test_operation_ids_are_unique_and_path_parameters_declared(client: Any) -> None:
     paths = (await client.get("/openapi.json")).json["paths"]
     operations = [(path, one) for path, methods in paths.items() for one in methods.values()]

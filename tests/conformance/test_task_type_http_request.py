@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tornflow.testing.task_type import attempt_of
-from tornflow_task_http.request import OutboundRequest, Unsendable, shape
+from tornflow_task_http.request import OutboundRequest, Unsendable, preview, shape
 
 SERVER = "http://127.0.0.1:8080"
 URL = "http://host/do"
@@ -268,3 +268,19 @@ def test_any_input_is_a_clean_request_or_a_clear_refusal(
     assert "\n" not in "".join([*made.headers, *made.headers.values()])
     assert made.headers["X-Idempotency-Key"].isascii()
     assert isinstance(made.body, bytes)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"a": 1, "query": {"q": "x y"}}, {"a": 1, "header": {"Content-Type": "application/x-www-form-urlencoded"}}],
+)
+def test_a_preview_is_what_would_be_sent_with_the_body_as_an_object(given: dict[str, Any]) -> None:
+    attempt = attempt_of(URL, given)
+    shown = preview(attempt, SERVER)
+    assert shown == {"url": shape(attempt, SERVER).url, "body": {"execution_id": attempt.execution_id, "a": 1}}
+    assert preview(attempt_of(URL, given, request_type="GET"), SERVER)["body"] == shown["body"]
+
+
+def test_a_preview_refuses_what_could_not_be_sent() -> None:
+    with pytest.raises(Unsendable, match="not an http or https URL"):
+        preview(attempt_of("http://"), SERVER)

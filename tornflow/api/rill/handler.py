@@ -55,8 +55,16 @@ def without_nulls(value: Any) -> bytes:
 
 
 def _pruned(value: Any) -> Any:
+    # A call per text or number would double the time that 100,000 groups take.
     if isinstance(value, dict):
-        return {name: _pruned(member) for name, member in value.items() if member is not None}
-    if isinstance(value, list | tuple):
+        return {
+            name: _pruned(member) if isinstance(member, _CONTAINERS) else member
+            for name, member in value.items()
+            if member is not None
+        }
+    if isinstance(value, _CONTAINERS):
         return [_pruned(member) for member in value]
     return value
+
+
+_CONTAINERS = (dict, list, tuple)

@@ -1,6 +1,6 @@
 """FlowView and TaskView: an execution as the Rill family shows it (rill-http-api 4.1 to 4.10).
 
-Members that are None are left out by the renderer.
+Values that users gave may hold nulls; the renderer leaves those out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Evaluate = Callable[[str, Mapping[str, Any]], Any]
 Degrades = Mapping[str, Sequence[bool]]
 """Base task -> (current, followings), as set at run time."""
 
+_TIMES = ("start_time", "end_time", "expected_cost")
 _WITH_GROUPS = (Category.FOREACH, Category.CHOICE)
 _GROUP_STATUS = {
     Mark.WAITING: "READY",
@@ -38,11 +39,7 @@ def flow_view(
 ) -> Json:
     """Return a FlowView with the context; ``is_brief`` leaves the tasks out. ``now`` in ms."""
     view: Json = {
-        "workspace": descriptor.workspace,
-        "dag_name": descriptor.dag_name,
-        "version": descriptor.version,
-        "type": descriptor.type,
-        "input_schema": descriptor.input_schema,
+        **_head(descriptor),
         "dag_invoke_msg": dag_invoke_msg(state),
         "dag_status": flow_status(state.status),
         "execution_id": state.key.execution_id,
@@ -62,11 +59,7 @@ def flow_view(
 def definition_view(descriptor: Descriptor) -> Json:
     """Return the FlowView of something that never ran (rill-http-api 9.5)."""
     return {
-        "workspace": descriptor.workspace,
-        "dag_name": descriptor.dag_name,
-        "version": descriptor.version,
-        "type": descriptor.type,
-        "input_schema": descriptor.input_schema,
+        **_head(descriptor),
         "dag_status": flow_status(FlowStatus.NOT_STARTED),
         "process": 0,
         "invoke_summary": {},
@@ -102,14 +95,14 @@ def task_status(status: TaskStatus) -> str:
 
 
 def dag_invoke_msg(state: ScopeState) -> Json:
-    return {
-        "dag_execution_routes": state.routes,
-        "code": "terminated" if state.status is FlowStatus.TERMINATED else state.code,
-        "msg": state.msg,
-        "callback": state.callback,
-        "invoke_time_infos": invoke_time_infos(state.invocations),
-        "ext": state.ext,
-    }
+    return _present(
+        dag_execution_routes=state.routes,
+        code="terminated" if state.status is FlowStatus.TERMINATED else state.code,
+        msg=state.msg,
+        callback=state.callback,
+        invoke_time_infos=invoke_time_infos(state.invocations),
+        ext=state.ext,
+    )
 
 
 def task_view(task: Task, state: TaskState | None, prefix: str = "", *, degrades: Degrades | None = None) -> Json:
@@ -122,22 +115,27 @@ def task_view(task: Task, state: TaskState | None, prefix: str = "", *, degrades
         "task": with_degrades(task.document, degrades) if degrades else task.document,
     }
     if state is not None:
-        view["invoke_msg"] = invoke_msg(state)
+        message = invoke_msg(state)
+        if message is not None:
+            view["invoke_msg"] = message
         if state.groups is not None:
-            view["sub_group_index_to_status"] = group_statuses(state.groups)
-            view["sub_group_index_to_identity"] = group_identities(state.groups)
+            view.update(group_members(state.groups))
     return view
 
 
-def group_statuses(groups: GroupsState) -> Json:
-    """Return ``{"0": "SUCCEED", ...}``: raw names, unlike those of tasks (rill-http-api 4.1)."""
-    return {str(index): _GROUP_STATUS[mark] for index, mark in enumerate(groups.marks)}
+def group_members(groups: GroupsState) -> Json:
+    """Return ``"0" -> "SUCCEED"`` (raw names, unlike those of tasks: rill-http-api 4.1) and ``"0" -> identity``.
 
-
-def group_identities(groups: GroupsState) -> Json | None:
-    if groups.identities is None:
-        return None
-    return {str(index): identity for index, identity in enumerate(groups.identities) if identity is not None}
+    One pass over the marks: a foreach may have 100,000 groups.
+    """
+    names = tuple(map(str, range(groups.total)))
+    members: Json = {
+        "sub_group_index_to_status": dict(zip(names, map(_GROUP_STATUS.__getitem__, groups.marks), strict=True))
+    }
+    if groups.identities is not None:
+        found = zip(names, groups.identities, strict=True)
+        members["sub_group_index_to_identity"] = {name: identity for name, identity in found if identity is not None}
+    return members
 
 
 def with_degrades(task: Json, degrades: Degrades) -> Json:
@@ -158,26 +156,37 @@ def with_degrades(task: Json, degrades: Degrades) -> Json:
 
 def invoke_msg(state: TaskState) -> Json | None:
     """Return a TaskInvokeMsg, or None for a task that was never touched."""
-    message = {
-        "invoke_id": state.invoke_id,
-        "code": state.code,
-        "msg": state.msg,
-        "input": state.input,
-        "output": state.output,
-        "referenced_dag_execution_id": state.child_id,
-        "invoke_time_infos": invoke_time_infos(state.invocations) or None,
-        "progress_args": state.progress_args,
-        "ext": state.ext,
-    }
-    is_touched = any(value is not None for value in message.values())
-    return message if is_touched or state.status is not TaskStatus.NOT_STARTED else None
+    message = _present(
+        invoke_id=state.invoke_id,
+        code=state.code,
+        msg=state.msg,
+        input=state.input,
+        output=state.output,
+        referenced_dag_execution_id=state.child_id,
+        invoke_time_infos=invoke_time_infos(state.invocations) or None,
+        progress_args=state.progress_args,
+        ext=state.ext,
+    )
+    return message if message or state.status is not TaskStatus.NOT_STARTED else None
 
 
 def invoke_time_infos(invocations: Sequence[Sequence[int | None]]) -> list[Json]:
-    return [
-        dict(zip(("start_time", "end_time", "expected_cost"), one, strict=False))
-        for one in invocations
-    ]
+    return [_present(**dict(zip(_TIMES, one, strict=False))) for one in invocations]
+
+
+def _head(descriptor: Descriptor) -> Json:
+    return _present(
+        workspace=descriptor.workspace,
+        dag_name=descriptor.dag_name,
+        version=descriptor.version,
+        type=descriptor.type,
+        input_schema=descriptor.input_schema,
+    )
+
+
+def _present(**members: Any) -> Json:
+    """Return the members that are not None: an answer without any null need not be searched for them."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def progress(state: ScopeState, tasks: Sequence[Task], *, now: int, evaluate: Evaluate | None = None) -> int:
