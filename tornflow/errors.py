@@ -164,6 +164,12 @@ class PluginLoadFailed(PluginError):
     code = "plugin_load_failed"
 
 
+class ServerNotReady(TornflowError):
+    """The server takes nothing new: it is starting or draining. Nothing was stored; try again, perhaps elsewhere."""
+
+    code = "server_not_ready"
+
+
 class UnknownTaskType(PluginError):
     code = "unknown_task_type"
 

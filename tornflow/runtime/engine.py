@@ -139,9 +139,11 @@ class Engine:
             await task_type.start(_Host(self.service, self._settings, task_type.protocols[0]))
         await self.timers.start()
         await self.node.start()
+        self.service.closed_because = ""
 
     async def close(self, grace_s: float = 0) -> None:
         """Drain: no new attempt, wait up to ``grace_s`` for those in flight, store every event in hand, close."""
+        self.service.closed_because = "the server is draining"
         await self.node.stop()
         self.timers.stop()
         await self.dispatcher.close(grace_s)

@@ -20,6 +20,7 @@ from tornflow.errors import (
     MalformedCallback,
     NestingTooDeep,
     RevisionConflict,
+    ServerNotReady,
 )
 from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import Json, ParentLink, ScopeKey, ScopeState
@@ -68,6 +69,11 @@ class Starting:
         self._clock = clock
         self._settings = settings
         self._context_initialisers = context_initialisers
+        self.closed_because = "the server is starting"
+
+    def _check_open(self) -> None:
+        if self.closed_because:
+            raise ServerNotReady(self.closed_because)
 
     async def submit(
         self,
@@ -84,8 +90,9 @@ class Starting:
 
         Raises:
             DescriptorIdMalformed, DescriptorNotFound, MalformedCallback, LimitExceeded, AdmissionRefused,
-            StorageUnavailable: nothing was stored.
+            ServerNotReady, StorageUnavailable: nothing was stored.
         """
+        self._check_open()
         entry = await self._catalog.resolve(descriptor_id, input=context)
         config = parse_callback(callback) if callback and callback.strip() else None
         if entry.descriptor.type != "flow":
@@ -111,6 +118,7 @@ class Starting:
         Raises:
             ExecutionExists: an instance with that id is alive.
         """
+        self._check_open()
         execution_id = instance_id or str(uuid4())
         old = await self._runner.view(ScopeKey(execution_id))
         if old is not None and not old.state.status.is_completed:
