@@ -2,29 +2,90 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from tornflow.cli.files import read_flow
+from tornflow.cli.options import settings_from
 from tornflow.errors import Problem
+
+if TYPE_CHECKING:
+    from tornflow.lint import Remark
 
 
 @click.command("lint")
-@click.argument("files", nargs=-1, required=True, metavar="FLOW.yaml...")
-def lint_command(files: tuple[str, ...]) -> int:
-    """Show every problem of descriptors with its line; exit 1 if there is any error."""
-    from tornflow.descriptors import find_problems
+@click.argument("files", nargs=-1, metavar="FLOW.yaml...")
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="json is for editors.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the language and do nothing else.")
+def lint_command(files: tuple[str, ...], strict: bool, form: str, schema: bool) -> int:
+    """Show every problem of descriptors with its place and what to do; exit 1 if there is any error."""
+    from tornflow.lint import Severity
 
-    has_error = False
-    for name in files:
-        for problem in find_problems(read_flow(name)):
-            has_error = has_error or problem.code != 0
-            click.echo(problem_line(name, problem))
-    return 1 if has_error else 0
+    if schema:
+        print_schema()
+        return 0
+    if not files:
+        raise click.UsageError("Missing argument 'FLOW.yaml...'.", ctx=click.get_current_context())
+    look = _linter()
+    found = [(name, remark) for name in files for remark in look(read_flow(name))]
+    if form == "json":
+        click.echo(json.dumps([_as_json(name, remark) for name, remark in found], indent=2))
+    for name, remark in found if form == "text" else ():
+        click.echo(remark_line(name, remark))
+    fatal = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
+    return 1 if any(remark.severity in fatal for _, remark in found) else 0
+
+
+def print_schema() -> None:
+    from tornflow.lint import descriptor_schema
+
+    click.echo(json.dumps(descriptor_schema(), indent=2))
+
+
+def remark_line(file: str, remark: Remark) -> str:
+    """Return ``file:line:column: severity: message [path] (suggestion)``."""
+    kind = f"{remark.severity}: "
+    return _line(file, remark.line, remark.column, kind, remark.message, remark.path, remark.suggestion)
 
 
 def problem_line(file: str, problem: Problem) -> str:
-    """Return ``file:line:column: message``; a problem without a code is a warning and says so."""
-    hint = f" (did you mean {problem.suggestion}?)" if problem.suggestion else ""
-    path = f" [{problem.path}]" if problem.path else ""
-    kind = "" if problem.code else "warning: "
-    return f"{file}:{problem.line}:{problem.column}: {kind}{' '.join(problem.message.split())}{path}{hint}"
+    """The same for a problem that the parser found."""
+    return _line(file, problem.line, problem.column, "", problem.message, problem.path, problem.suggestion)
+
+
+def _line(file: str, line: int, column: int, kind: str, message: str, path: str, suggestion: str) -> str:
+    place = f" [{path}]" if path else ""
+    advice = f" ({suggestion})" if suggestion else ""
+    text = " ".join(f"{message}{place}{advice}".split())
+    # Half a surrogate pair can stand in a descriptor, but in no output.
+    return f"{file}:{line}:{column}: {kind}{text}".encode(errors="backslashreplace").decode()
+
+
+def _linter() -> Callable[[str], list[Remark]]:
+    """Return the linter with what is installed and configured here."""
+    from tornflow.descriptors import DescriptorLimits
+    from tornflow.lint import lint
+    from tornflow.runtime.discovery import discover
+
+    settings = settings_from({})
+    protocols = tuple(discover(disabled=settings.plugins.disabled).task_types)
+    own = settings.descriptors
+    limits = DescriptorLimits(
+        size_bytes=settings.rill.descriptor_limit_bytes,
+        depth=own.depth,
+        nodes=own.nodes,
+        mappings=own.mappings,
+        problems=own.problems,
+        tasks=settings.engine.max_tasks_per_flow,
+    )
+    return partial(lint, protocols=protocols, limits=limits)
+
+
+def _as_json(file: str, remark: Remark) -> dict[str, Any]:
+    return {"file": file, **asdict(remark)}

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tornflow.cli.files import read_flow
 from tornflow.cli.lint import problem_line
+from tornflow.cli.mocks import Mocks, read_mocks, suspense_names
 from tornflow.cli.options import settings_from
 from tornflow.cli.progress import Progress
+from tornflow.cli.waking import Waker
 from tornflow.config import Settings
 from tornflow.errors import ConfigError, InvalidDescriptor
 from tornflow.logs import configure_logs
 from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import ScopeState
 from tornflow.model.status import FlowStatus
+
+if TYPE_CHECKING:
+    from tornflow.runtime.engine import Engine
+    from tornflow.runtime.service import FlowService
 
 # Between two looks at the execution: short flows are reported at once, long ones cost nothing.
 FIRST_LOOK_S = 0.005
@@ -28,43 +34,67 @@ LONGEST_LOOK_S = 0.1
 @click.command("run")
 @click.argument("file", metavar="FLOW.yaml")
 @click.option("--input", "given", metavar="JSON|@FILE", default="{}", help="Context to start with, a JSON object.")
-def run_command(file: str, given: str) -> int:
+@click.option(
+    "--mock",
+    "mocked",
+    metavar="TASK=JSON",
+    multiple=True,
+    help="Answer for a task instead of calling anything; TASK=!message is a failure. Repeat it for other tasks, and "
+    "for the next attempts of the same task. A suspense is woken with it.",
+)
+@click.option(
+    "--with", "others", metavar="FILE", multiple=True, help="Another flow, to be called with rillflow://. Repeatable."
+)
+def run_command(file: str, given: str, mocked: tuple[str, ...], others: tuple[str, ...]) -> int:
     """Run one flow here, show its progress, print its final context as JSON.
 
-    Nothing listens on a port: a task that waits for a callback waits until you stop the command.
+    Nothing listens on a port: a task that waits for a callback waits until you stop the command, unless it is mocked.
     """
     text, context = read_flow(file), _context(given)
-    descriptor = _parsed(file, text)
+    flows = {text: _parsed(file, text)}
+    flows |= {other: _parsed(name, other) for name in others for other in [read_flow(name)]}
+    mocks = read_mocks(mocked, list(flows.values()))
     settings = settings_from({"storage.url": "memory://"})
     # The progress lines say what "info" would; anything more urgent, or asked for, is shown.
     configure_logs("warning" if settings.log.level == "info" else settings.log.level, settings.log.format)
-    final = asyncio.run(_run(settings, descriptor, text, context))
+    final = asyncio.run(_run(settings, flows, context, mocks))
     _print_json(final.context)
     return 0 if final.status is FlowStatus.SUCCEED else 1
 
 
-async def _run(settings: Settings, descriptor: Descriptor, text: str, context: dict[str, Any]) -> ScopeState:
+async def _run(settings: Settings, flows: dict[str, Descriptor], context: dict[str, Any], mocks: Mocks) -> ScopeState:
+    """Run the first of the flows (text -> descriptor); the others are there to be called."""
     from tornflow.server import start_engine
 
-    engine = await start_engine(settings)
+    engine = await start_engine(settings, mocks.wrap if mocks.outcomes else None)
+    mocks.service = engine.service
     try:
-        flow_id = await engine.catalog.add(
-            text, business=descriptor.workspace, feature=descriptor.dag_name, alias="release"
-        )
-        execution_id = await engine.service.submit(flow_id, context)
+        ids = [await _added(engine, text, flow) for text, flow in flows.items()]
+        execution_id = await engine.service.submit(ids[0], context)
+        descriptor = next(iter(flows.values()))
+        waker = Waker(mocks, engine.service, suspense_names(descriptor))
         with Progress(descriptor) as progress:
-            pause_s = FIRST_LOOK_S
-            while True:
-                snapshot = await engine.service.snapshot(execution_id)
-                if snapshot is None:
-                    raise ConfigError(f"the execution {execution_id} is gone before it ended")
-                progress.show(snapshot.state)
-                if snapshot.state.status.is_completed:
-                    return snapshot.state
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_LOOK_S)
+            return await _watched(engine.service, execution_id, progress, waker)
     finally:
         await engine.close()
+
+
+async def _added(engine: Engine, text: str, flow: Descriptor) -> str:
+    return await engine.catalog.add(text, business=flow.workspace, feature=flow.dag_name, alias="release")
+
+
+async def _watched(service: FlowService, execution_id: str, progress: Progress, waker: Waker) -> ScopeState:
+    pause_s = FIRST_LOOK_S
+    while True:
+        snapshot = await service.snapshot(execution_id)
+        if snapshot is None:
+            raise ConfigError(f"the execution {execution_id} is gone before it ended")
+        progress.show(snapshot.state)
+        if snapshot.state.status.is_completed:
+            return snapshot.state
+        await waker.look(snapshot.state)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_LOOK_S)
 
 
 def _parsed(file: str, text: str) -> Descriptor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from tornflow.descriptors import advice, checks, sugar
 from tornflow.descriptors.build import build
 from tornflow.descriptors.grammar import read_descriptor
@@ -13,6 +16,20 @@ from tornflow.errors import InvalidDescriptor, Problem
 from tornflow.model.descriptor import Descriptor, Json
 
 DEFAULT_LIMITS = DescriptorLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A text as far as it can be read: for tools that look closer (``tornflow.lint``).
+
+    ``document`` is normalised, shorthand not converted; what has a wrong shape is missing from it, and all of it is
+    when there is no tree to look at. ``places`` holds the place of the value of every path that was written.
+    """
+
+    document: Json
+    places: Mapping[str, Place]
+    problems: tuple[Problem, ...]
+    advice: tuple[advice.Advice, ...]
 
 
 def parse_descriptor(text: str | bytes, limits: DescriptorLimits = DEFAULT_LIMITS) -> Descriptor:
@@ -32,11 +49,17 @@ def parse_descriptor(text: str | bytes, limits: DescriptorLimits = DEFAULT_LIMIT
 
 def find_problems(text: str | bytes, limits: DescriptorLimits = DEFAULT_LIMITS) -> list[Problem]:
     """Return every problem as ``parse_descriptor`` would raise it, then warnings, which have code 0."""
+    found = examine(text, limits)
+    return [*found.problems, *(one.problem for one in found.advice)]
+
+
+def examine(text: str | bytes, limits: DescriptorLimits = DEFAULT_LIMITS) -> Examined:
+    """Return what could be read of a text, whatever is wrong with it. Never raises."""
     try:
         document, reading = _read(text, limits)
     except InvalidDescriptor as error:
-        return list(error.problems)
-    return reading.problems + advice.find_advice(document, reading)
+        return Examined({}, {}, error.problems, ())
+    return Examined(document, reading.places, tuple(reading.problems), tuple(advice.find_advice(document, reading)))
 
 
 def check_size(text: str | bytes, limits: DescriptorLimits = DEFAULT_LIMITS) -> None:
