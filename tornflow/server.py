@@ -82,6 +82,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             context_limit_bytes=engine.context_limit_bytes,
             trigger_base=server_url + rill.trigger_uri,
             is_strict=rill.strict,
+            event_buffer=engine.event_buffer,
         ),
         dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
         service=ServiceSettings(
