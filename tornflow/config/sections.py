@@ -52,7 +52,10 @@ class EngineSettings:
         16 * KIB, "a scope up to this size is stored as one piece, a larger one in parts", unit="bytes", minimum=0
     )
     event_buffer: int = setting(
-        1000, "external events kept per execution until a task waits for them; more are refused", unit="events", minimum=1
+        1000,
+        "external events kept per execution until a task waits for them; more are refused",
+        unit="events",
+        minimum=1,
     )
     max_tasks_per_flow: int = setting(20_000, "tasks that one descriptor may define", unit="tasks", minimum=1)
     flow_depth: int = setting(5, "levels of flows that call flows, the first one included", unit="levels", minimum=1)
