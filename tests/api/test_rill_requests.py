@@ -82,6 +82,8 @@ async def test_a_missing_parameter_is_422_and_named(client: Any) -> None:
         (b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", "nested deeper"),
         (b'{"a": "\\ud800", "n": 1234567890123456789012}', "surrogate"),
         (b'{"a": 1' + b"0" * 5000 + b"}", "parse"),
+        (b'{"a": 1e999}', "parse"),
+        (b'{"a": 1e999, "n": 1234567890123456789012}', "out of range"),
     ],
 )
 async def test_a_body_that_is_no_json_object_is_422(client: Any, body: bytes, word: str) -> None:

@@ -276,3 +276,67 @@ async def test_purge_removes_what_is_finished_and_nothing_else(flows: Any) -> No
     assert (await flows.post(f"{path}/purge")).status == 404
     gone = await flows.post(f"{path}/raiseEvent/veto")
     assert (gone.status, "no such instance exists" in gone.json["message"]) == (500, True)
+
+
+# --- operation x state (dapr-http-api 7.1)
+
+_STATES = ("missing", "RUNNING", "SUSPENDED", "TERMINATED", "COMPLETED")
+_TABLE = {
+    "get": (404, 200, 200, 200, 200),
+    "terminate": (404, 202, 202, 202, 202),
+    "raiseEvent/other": (500, 202, 202, 202, 202),
+    "pause": (500, 202, 202, 202, 202),
+    "resume": (500, 202, 202, 202, 202),
+    "purge": (404, 500, 500, 202, 202),
+    "start": (202, 500, 500, 202, 202),
+}
+_AFTER = {
+    ("terminate", "RUNNING"): "TERMINATED",
+    ("terminate", "SUSPENDED"): "TERMINATED",
+    ("pause", "RUNNING"): "SUSPENDED",
+    ("resume", "SUSPENDED"): "RUNNING",
+    **{("start", state): "RUNNING" for state in ("missing", "TERMINATED", "COMPLETED")},
+    **{("purge", state): None for state in ("TERMINATED", "COMPLETED")},
+    ("get", "missing"): None,
+}
+
+
+@pytest.mark.parametrize("before", _STATES)
+@pytest.mark.parametrize("operation", list(_TABLE))
+async def test_every_operation_in_every_state(flows: Any, operation: str, before: str) -> None:
+    await flows.add(EVENT)
+    path = "/v1.0/workflows/dapr/order-17"
+    start = ("/v1.0/workflows/dapr/shop:main/start", {"instanceID": "order-17"})
+    steps = {"SUSPENDED": "pause", "TERMINATED": "terminate", "COMPLETED": "raiseEvent/veto"}
+    if before != "missing":
+        assert (await flows.post(*start)).status == 202
+        await flows.until("order-17", approval="RUNNING")
+    if before in steps:
+        assert (await flows.post(f"{path}/{steps[before]}")).status == 202
+        assert await runtime_status(flows, path) == before
+    if operation == "get":
+        reply = await flows.get(path)
+    else:
+        reply = await (flows.post(*start) if operation == "start" else flows.post(f"{path}/{operation}"))
+    assert reply.status == _TABLE[operation][_STATES.index(before)], reply.body
+    same = None if before == "missing" else before
+    assert await runtime_status(flows, path) == _AFTER.get((operation, before), same)
+
+
+async def runtime_status(flows: Any, path: str) -> str | None:
+    """Return the status of an instance, None when there is none."""
+    return (await flows.get(path)).json.get("runtimeStatus")
+
+
+async def test_two_reports_at_one_moment_are_both_seen(flows: Any) -> None:
+    """Commands twice: pause and resume are idempotent, an event is not (dapr-http-api 7.4)."""
+    await flows.add(EVENT + "  - {category: suspense, name: second, event: approval}\n")
+    one = await flows.submit()
+    await flows.until(one, approval="RUNNING", second="RUNNING")
+    path = f"/v1.0/workflows/dapr/{one}"
+    for _ in range(2):
+        assert (await flows.post(f"{path}/pause")).status == 202
+        assert (await flows.post(f"{path}/raiseEvent/approval")).status == 202
+    for _ in range(2):
+        assert (await flows.post(f"{path}/resume")).status == 202
+    await flows.until(one, "SUCCEED", approval="SUCCEEDED", second="SUCCEEDED")

@@ -310,6 +310,13 @@ async def test_a_dispatch_that_cannot_be_shown_says_why(flows: Any, query: Any, 
     assert words in await refusal(flows, DISPATCH, query, body=body)
 
 
+async def test_a_resource_object_is_named_with_its_category(flows: Any) -> None:
+    await flows.add("  - {category: function, name: t, pattern: task_sync, resource: {name: gpu, category: batch}}\n")
+    one = await flows.submit()
+    error = await refusal(flows, DISPATCH, {"execution_id": one, "task_name": "t"})
+    assert "batch do not support" in error
+
+
 async def test_only_functions_are_dispatched(flows: Any) -> None:
     one = await running(flows)
     error = await refusal(flows, DISPATCH, {"execution_id": one, "task_name": "loop"})

@@ -23,6 +23,7 @@ from tornflow.errors import LimitExceeded, MalformedField, NotFound, PluginError
 from tornflow.model.descriptor import FunctionTask, MappingRule, Task
 from tornflow.model.execution import Mark, ScopeState
 from tornflow.model.status import Category, Pattern
+from tornflow.runtime.references import as_object
 from tornflow.spi.task_type import Attempt
 
 MOCK_EXECUTION, MOCK_TASK, MOCK_RESOURCE = "mockExecutionId", "mockTaskName", "http://mock.function.resource"
@@ -92,8 +93,10 @@ def _attempt(
     if definition is not None:
         missing = {key: value for key, value in definition.parameters.items() if task_input.get(key) is None}
         task_input = {**task_input, **missing}
-    name = resource or (definition.resource_name if definition else "") or MOCK_RESOURCE
-    protocol = definition.protocol if definition is not None and not resource else name.partition("://")[0]
+    own = definition if not resource else None  # a resource that the caller names takes the place of the task's own
+    thing = own.resource if own else None
+    name = resource or (own.resource_name if own else "") or (thing.name if thing else "") or MOCK_RESOURCE
+    protocol = thing.category if thing else own.protocol if own else name.partition("://")[0]
     return Attempt(
         execution_id=execution_id or MOCK_EXECUTION,
         task_name=task_name or MOCK_TASK,
@@ -105,6 +108,7 @@ def _attempt(
         pattern=(definition.pattern if definition else Pattern.TASK_SYNC).value,
         request_type=definition.request_type if definition else "POST",
         server_url=call.edge.server_url,
+        resource_object=as_object(thing) if thing else {},
     )
 
 
