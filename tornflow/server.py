@@ -6,8 +6,9 @@ import asyncio
 import gc
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tornflow.api.edge import Edge, EdgeLimits
 from tornflow.api.rill.callback import callback_body
 from tornflow.config import Settings
 from tornflow.descriptors import DescriptorLimits
+from tornflow.engine.expressions import Budget
 from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
 from tornflow.runtime.discovery import discover, find_storage
@@ -94,6 +96,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             "max_versions": settings.descriptors.versions,
             "cache_size": engine.cache_flows,
         },
+        budget=Budget(**asdict(settings.expressions), clock=time.perf_counter),
         plugins=_PluginSections(settings),
         outbound=settings.outbound_values(),
         cache_scopes=engine.cache_scopes,

@@ -83,6 +83,18 @@ class DescriptorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpressionSettings:
+    """Budget of one run of a transform, gray rule or progress calculation; beyond it that run fails"""
+
+    steps: int = setting(100_000, "calls, loop turns and elements looked at", unit="steps", minimum=100)
+    wall_ms: int = setting(100, "time of one run; the event loop waits that long at most", unit="ms", minimum=1)
+    call_depth: int = setting(64, "nesting of calls", unit="levels", minimum=1, maximum=200)
+    value_bytes: int = setting(MIB, "any one built value, and the result (estimated)", unit="bytes", minimum=1024)
+    total_bytes: int = setting(8 * MIB, "everything built in one run (estimated)", unit="bytes", minimum=1024)
+    source_chars: int = setting(64 * KIB, "length of the text", unit="characters", minimum=64)
+
+
+@dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How attempts are sent out"""
 

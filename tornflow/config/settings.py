@@ -13,6 +13,7 @@ from tornflow.config.sections import (
     DescriptorSettings,
     DispatchSettings,
     EngineSettings,
+    ExpressionSettings,
     FlowsSettings,
     LogSettings,
     OutboundSettings,
@@ -27,6 +28,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     descriptors: DescriptorSettings = field(default_factory=DescriptorSettings)
+    expressions: ExpressionSettings = field(default_factory=ExpressionSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     rill: RillSettings = field(default_factory=RillSettings)
     dapr: DaprSettings = field(default_factory=DaprSettings)

@@ -25,7 +25,7 @@ from tornflow.engine.commands import (
     StartGroups,
 )
 from tornflow.engine.events import Continued, TimerFired
-from tornflow.engine.expressions import Sandbox
+from tornflow.engine.expressions import Budget, Sandbox
 from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
@@ -60,6 +60,7 @@ class EngineSettings:
     dispatch: DispatchSettings = field(default_factory=lambda: DispatchSettings("http://127.0.0.1:8080"))
     service: ServiceSettings = field(default_factory=ServiceSettings)
     catalog: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget = Budget(clock=time.perf_counter)  # noqa: RUF009 - frozen
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outbound: Mapping[str, Any] = field(default_factory=dict)
     cache_scopes: int = 2000
@@ -80,7 +81,7 @@ class Engine:
         self.plugins = plugins
         self.node_id = uuid.uuid4().hex
         self._settings = settings
-        transforms = Sandbox(now_ms=now_ms, random=random.random, clock=time.perf_counter).compile
+        transforms = Sandbox(now_ms=now_ms, random=random.random, budget=settings.budget).compile
         self.expressions = transforms
         self.catalog: Catalog[Program] = Catalog(
             storage,
