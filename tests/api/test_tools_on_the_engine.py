@@ -256,6 +256,12 @@ async def test_a_mapping_that_cannot_be_tried_says_why(flows: Any, query: Any, b
     assert "Traceback" not in error
 
 
+async def test_slow_scripts_are_stopped_together(flows: Any) -> None:
+    slow = "- {transform: 'n = 0; while(true) { n = n + 1; }', target: $.input.a}\n" * 100
+    error = await refusal(flows, DISPATCH, body={"input_mapping_rules": slow})
+    assert error.endswith("the rules take longer than 1 s")
+
+
 # --- dispatches
 
 

@@ -45,6 +45,9 @@ class EdgeLimits:
     tool_rules: int = 100
     """Mapping rules in one request to a mapping tool (rill-http-api 9.6, 9.7)."""
 
+    tool_seconds: float = 1.0
+    """How long the scripts of one request to a mapping tool may run together."""
+
     tool_groups: int = 1_000
     """Groups whose results a mapping tool puts together; beyond it the request must bring its own ``output``."""
 

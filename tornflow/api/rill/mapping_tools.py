@@ -7,7 +7,8 @@ beside the event loop, on copies.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tornflow.api.rill.errors import RillError
@@ -16,8 +17,8 @@ from tornflow.api.rill.rule_texts import read_rules
 from tornflow.api.routes import Call, Json
 from tornflow.engine.entangled import Entangled
 from tornflow.engine.jsonpath import copy_json
-from tornflow.engine.mapping import MappingError
-from tornflow.engine.mapping_rules import compile_rules
+from tornflow.engine.mapping import MappingError, TransformCompiler
+from tornflow.engine.mapping_rules import TooMuch, Transform, compile_rules
 from tornflow.engine.sources import PassEnv
 from tornflow.errors import LimitExceeded, MalformedField, NotFound, PluginError, RequestError
 from tornflow.model.descriptor import FunctionTask, MappingRule, Task
@@ -43,7 +44,7 @@ async def function_dispatch_params(call: Call) -> Json:
 async def _shown(tool: Callable[[Call], Any], call: Call) -> Json:
     try:
         return {"ret": await tool(call)}
-    except (RequestError, PluginError, MappingError) as error:
+    except (RequestError, PluginError, MappingError, TooMuch) as error:
         raise RillError(30110, str(error)) from error
 
 
@@ -148,9 +149,39 @@ async def _applied(call: Call, rules: Sequence[MappingRule], work: Json, executi
     edge = call.edge
     env = PassEnv(execution_id or MOCK_EXECUTION, edge.server_url + edge.trigger_uri)
 
+    def run() -> None:
+        transforms = _TimedTransforms(edge.transforms, edge.limits.tool_seconds)
+        Entangled(compile_rules(rules, transforms)).apply(work, env)
+        transforms.check()
+
     if rules:
-        await asyncio.to_thread(lambda: Entangled(compile_rules(rules, edge.transforms)).apply(work, env))
+        await asyncio.to_thread(run)
     return work
+
+
+class _TimedTransforms:
+    """A TransformCompiler whose scripts share one allowance: each has its own limit, but a hundred of them add up."""
+
+    def __init__(self, transforms: TransformCompiler, seconds: float) -> None:
+        self._transforms = transforms
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def __call__(self, text: str) -> Transform:
+        self.check()
+        compiled = self._transforms(text)
+
+        def run(variables: Mapping[str, Any]) -> Any:
+            self.check()
+            return compiled(variables)
+
+        run.needs_copies = getattr(compiled, "needs_copies", False)  # type: ignore[attr-defined]
+        return run
+
+    def check(self) -> None:
+        """Raise TooMuch, which no tolerance covers, when the time is over."""
+        if time.monotonic() > self._end:
+            raise TooMuch(f"the rules take longer than {self._seconds:g} s")
 
 
 def _object(body: Json, name: str) -> Json:
