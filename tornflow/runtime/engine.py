@@ -60,7 +60,7 @@ class EngineSettings:
     dispatch: DispatchSettings = field(default_factory=lambda: DispatchSettings("http://127.0.0.1:8080"))
     service: ServiceSettings = field(default_factory=ServiceSettings)
     catalog: Mapping[str, Any] = field(default_factory=dict)
-    budget: Budget = Budget(clock=time.perf_counter)  # noqa: RUF009 - frozen
+    budget: Budget = Budget(clock=time.perf_counter)
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outbound: Mapping[str, Any] = field(default_factory=dict)
     cache_scopes: int = 2000
