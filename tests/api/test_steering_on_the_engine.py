@@ -325,7 +325,8 @@ async def test_every_operation_in_every_state(flows: Any, operation: str, before
 
 async def runtime_status(flows: Any, path: str) -> str | None:
     """Return the status of an instance, None when there is none."""
-    return (await flows.get(path)).json.get("runtimeStatus")
+    found: str | None = (await flows.get(path)).json.get("runtimeStatus")
+    return found
 
 
 async def test_two_reports_at_one_moment_are_both_seen(flows: Any) -> None:
