@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import chain, crash, flows, latency, profiling, waiting
+from bench import chain, crash, flows, groups, latency, layers, mappings, profiling, waiting
 from bench.lab import STORES, Lab, open_lab
 from bench.processes import LOAD_CPU, REPO, NotRunning, pin, stop_on_signals
 from bench.report import Figure, publish, say
@@ -61,6 +61,9 @@ _FIGURES: dict[str, Measure] = {
     "crash": lambda lab, options: crash.measure(
         lab, options.stores or ["sqlite", "mongodb"], crash.Plan(options.kills, seed=options.seed)
     ),
+    "groups": lambda lab, options: groups.measure(lab, options.stores or ["sqlite"], options.items),
+    "layers": lambda lab, options: layers.measure(lab, options.stores or ["sqlite"], options.repeats),
+    "mappings": lambda lab, options: mappings.measure(lab, options.evaluations),
     "profile": lambda lab, options: profiling.measure(lab, options.stores or STORES, _rhythm(options)),
 }
 
@@ -79,8 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm", type=float, default=2.0, help="seconds of load before it")
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--flows", type=int, default=200, help="latency: how many")
-    parser.add_argument("--repeats", type=int, default=5, help="chain: runs of each length, the fastest counts")
+    parser.add_argument("--repeats", type=int, default=5, help="chain, layers: runs of each kind, the fastest counts")
     parser.add_argument("--executions", type=int, default=20_000, help="waiting: how many")
+    parser.add_argument(
+        "--items", type=_lengths, default=groups.ITEMS, help="groups: lengths of the loops, with commas"
+    )
+    parser.add_argument("--evaluations", type=int, default=1_000_000, help="mappings: of each kind")
     parser.add_argument("--kills", type=int, default=50, help="crash: how often")
     parser.add_argument("--seed", type=int, default=1, help="crash: of the moments")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="a setting of the server")
@@ -91,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, default=REPO / "bench" / "results")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the processes under test")
     return parser
+
+
+def _lengths(text: str) -> list[int]:
+    lengths = [int(one.replace("_", "")) for one in text.split(",")]
+    if min(lengths) < 1:
+        raise argparse.ArgumentTypeError(f"a loop has at least 1 item: {min(lengths)}")
+    return lengths
 
 
 def _stores(text: str) -> list[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+from bench.bell import Bell
 from bench.lab import Lab
 from bench.report import Figure, say
 from bench.rill import Refused, Rill, chain
-from bench.wire import Request, answer, listen
 
 LENGTHS = (10, 100, 1_000, 10_000)
 RATIO_GOAL = 1.5
@@ -24,7 +22,6 @@ SETTINGS = (
     "descriptors.mappings=100000",
 )
 """The longest mapped chain is a descriptor of 1.6 MB; the limits are raised for it and nothing else."""
-_OK = answer(b"{}")
 
 
 async def measure(lab: Lab, stores: Sequence[str], repeats: int, lengths: Sequence[int] = LENGTHS) -> Figure:
@@ -42,7 +39,7 @@ async def measure(lab: Lab, stores: Sequence[str], repeats: int, lengths: Sequen
 
 
 async def _measure(lab: Lab, kind: str, mapped: bool, repeats: int, lengths: Sequence[int]) -> list[dict[str, Any]]:
-    store, bell = lab.store(kind), _Bell()
+    store, bell = lab.store(kind), Bell()
     await bell.start()
     server = lab.server(store, SETTINGS)
     await lab.settle()
@@ -62,7 +59,7 @@ async def _measure(lab: Lab, kind: str, mapped: bool, repeats: int, lengths: Seq
     return rows
 
 
-async def _measure_length(rill: Rill, bell: _Bell, length: int, mapped: bool, repeats: int) -> dict[str, Any]:
+async def _measure_length(rill: Rill, bell: Bell, length: int, mapped: bool, repeats: int) -> dict[str, Any]:
     feature = f"chain{length}"
     text = chain(feature, length, mapped=mapped)
     started = time.perf_counter()
@@ -72,7 +69,7 @@ async def _measure_length(rill: Rill, bell: _Bell, length: int, mapped: bool, re
     for _ in range(repeats + 1):  # the first run pays for loading the flow
         started = time.perf_counter()
         execution_id = await rill.submit(feature, b'{"seed":"x"}', callback=bell.url)
-        ended = await bell.rung_for(execution_id)
+        ended = await bell.rung_for(execution_id, RUN_TIMEOUT_S)
         took.append(ended - started)
     await _check(rill, execution_id, length, mapped)
     return {
@@ -103,39 +100,3 @@ def _verdicts(kind: str, mapped: bool, rows: Sequence[dict[str, Any]]) -> list[t
         outer = (price[10_000] * 10_000 - price[1_000] * 1_000) / 9_000
         text += f" (each further task: {inner:.1f} us up to 1,000, {outer:.1f} us up to 10,000)"
     return [(ratio <= RATIO_GOAL, text)]
-
-
-class _Bell:
-    """Receives the completion callbacks; its few milliseconds count in every run alike."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self._server: asyncio.Server | None = None
-        self._rung: dict[str, float] = {}
-        self._news = asyncio.Event()
-
-    async def start(self) -> None:
-        self._server, port = await listen(self._handle)
-        self.url = f"http://127.0.0.1:{port}/done"
-
-    def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-
-    async def rung_for(self, execution_id: str) -> float:
-        """Return when the callback of this execution came.
-
-        Raises:
-            TimeoutError: not within ``RUN_TIMEOUT_S``.
-        """
-        async with asyncio.timeout(RUN_TIMEOUT_S):
-            while execution_id not in self._rung:
-                self._news.clear()
-                await self._news.wait()
-        return self._rung.pop(execution_id)
-
-    def _handle(self, request: Request) -> bytes:
-        now = time.perf_counter()
-        self._rung[str(json.loads(request.body)["execution_id"])] = now
-        self._news.set()
-        return _OK

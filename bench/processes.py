@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.wire import Broken, Client
 
@@ -21,6 +23,7 @@ REPO = Path(__file__).resolve().parent.parent
 SERVER_CPU = 0
 LOAD_CPU = 1 if (os.cpu_count() or 1) > 1 else 0
 READY_TIMEOUT_S = 60.0
+ALONE_TIMEOUT_S = 300.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,16 +61,30 @@ def thread_seconds(pid: int) -> dict[int, float]:
 
 def memory_bytes(pid: int) -> int:
     """Return the resident set without pages of files: what the process itself has written."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise NotRunning(f"process {pid} has no memory figures")
+    return _kilobytes(pid, "RssAnon") * 1024
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most that a process ever had resident, pages of files included."""
+    return _kilobytes(pid, "VmHWM") * 1024
+
+
+def resident_bytes(pid: int) -> int:
+    """Return what it has resident now, counted as ``peak_bytes`` does."""
+    return _kilobytes(pid, "VmRSS") * 1024
 
 
 def children(pid: int) -> list[int]:
     """Return the ids of a process's direct children."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(one) for one in found.split()]
+
+
+def _kilobytes(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1])
+    raise NotRunning(f"process {pid} has no memory figures")
 
 
 def stop_on_signals() -> None:
@@ -171,6 +188,39 @@ def _end_all() -> None:
         end(process, patience_s=2.0)
 
 
+async def run_alone(python: str, repo: Path, script: Path, given: Mapping[str, object], folder: Path) -> Any:
+    """Run a script that measures inside its own process, on the server's core, with the code of ``repo``.
+
+    The script takes the name of a JSON file as its only argument and prints JSON, which is returned.
+
+    Raises:
+        NotRunning: it failed, or took longer than ``ALONE_TIMEOUT_S``.
+    """
+    task, output = folder / f"{script.stem}.task.json", folder / f"{script.stem}.out"
+    task.write_text(json.dumps(given), "utf-8")
+    environ = {"PYTHONPATH": import_roots(repo), "PYTHONDONTWRITEBYTECODE": "1"}
+    # -P: names of files beside the script must not hide the standard library's
+    command = [python, "-P", str(script), str(task)]
+    process = spawn(command, cpu=SERVER_CPU, output=output, environ=environ, folder=folder)
+    try:
+        async with asyncio.timeout(ALONE_TIMEOUT_S):
+            while process.poll() is None:
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise NotRunning(f"{script.name} took longer than {ALONE_TIMEOUT_S:g} s") from error
+    finally:
+        end(process)
+    said = output.read_text("utf-8", "replace")
+    if process.returncode:
+        raise NotRunning(f"{script.name} ended with {process.returncode}: {said[-1500:]}")
+    return json.loads(said)
+
+
+def import_roots(repo: Path) -> str:
+    """Where a checkout's packages are imported from; this bench comes last."""
+    return os.pathsep.join(map(str, (repo, repo / "plugins", repo / "storage", REPO)))
+
+
 class Server:
     """One tornflow process. ``storage`` is a storage URL, ``settings`` are values for ``--set``.
 
@@ -209,8 +259,7 @@ class Server:
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
-        roots = os.pathsep.join(map(str, (self._repo, self._repo / "plugins", self._repo / "storage", REPO)))
-        environ = {"PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"}
+        environ = {"PYTHONPATH": import_roots(self._repo), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [one.replace("{port}", str(self.port)) for one in self.command]
         self._process = spawn(command, cpu=SERVER_CPU, output=self.output, environ=environ, folder=self._repo)
 

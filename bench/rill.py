@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import string
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from bench.wire import Client
 
 BUSINESS = "bench"
+Pairs = Sequence[tuple[str, str]]
+"""Mapping rules: source and target."""
 
 
 class Refused(Exception):
@@ -103,32 +106,70 @@ def checkable(port: int) -> str:
     ])  # fmt: skip
 
 
+def loop(port: int, at_once: int) -> str:
+    """A foreach over ``items``: one pass task and one synchronous HTTP task each; ``vs`` gathers what they answer."""
+    prep = _task("pass", "prep", "call",
+        inputs=[("$.context.x", "$.input.x")], outputs=[("$.output.x", "$.context.y")])  # fmt: skip
+    call = _function("call", f"http://127.0.0.1:{port}/item", "task_sync",
+        inputs=[("$.context.y", "$.input.y")], outputs=[("$.output.v", "$.context.v")])  # fmt: skip
+    return _flow("loop", [
+        "  - category: foreach\n"
+        "    name: each\n"
+        "    inputMappings: [{source: $.context.items, target: $.input.items}]\n"
+        "    iterationMapping: {collection: $.input.items, item: x, index: i}\n"
+        f"    synchronization: {{maxConcurrency: {at_once}}}\n"
+        '    outputMappings: [{source: "$.output.sub_context[*].v", target: $.context.vs}]\n'
+        f"    tasks:\n  {prep}\n  {call}",
+    ])  # fmt: skip
+
+
+def layered(feature: str, layers: int, width: int, url: str = "") -> str:
+    """``layers`` of ``width`` tasks, each task linked to every one of the next layer; pass tasks when ``url`` is "".
+
+    Names are numbers in as few letters as they need: with 40 by 50 they make up half of the text.
+    """
+    names = [_short(number) for number in range(layers * width)]
+    tasks = []
+    for number, name in enumerate(names):
+        first = (number // width + 1) * width
+        category, more = ("function", f', pattern: task_sync, resourceName: "{url}"') if url else ("pass", "")
+        inputs, outputs = [("$.context.a", "$.input.a")], [("$.output.a", f"$.context.k{name}")]
+        tasks.append(_task(category, name, ",".join(names[first : first + width]), more, inputs, outputs))
+    return _flow(feature, tasks)
+
+
+def _short(number: int) -> str:
+    letters = string.ascii_letters
+    # Three letters with a first one that begins no word that YAML takes for a truth value (no, on, yes, off).
+    return "t" + letters[number // len(letters)] + letters[number % len(letters)]
+
+
 def _flow(feature: str, tasks: Iterable[str]) -> str:
     head = f"version: 1.0.0\nworkspace: {BUSINESS}\ndagName: {feature}\ntype: flow\ntasks:\n"
     return head + "\n".join(tasks) + "\n"
 
 
 def _function(
-    name: str, resource: str, pattern: str, *, next: str = "", retries: int = 0,
-    inputs: list[tuple[str, str]], outputs: list[tuple[str, str]],
+    name: str, resource: str, pattern: str, *, next: str = "", retries: int = 0, inputs: Pairs, outputs: Pairs,
 ) -> str:  # fmt: skip
-    text = f'  - {{category: function, name: {name}, pattern: {pattern}, resourceName: "{resource}"'
-    if next:
-        text += f", next: {next}"
+    more = f', pattern: {pattern}, resourceName: "{resource}"'
     if retries:
-        text += f", retry: {{maxRetryTimes: {retries}, intervalInSeconds: 0}}"
-    return f"{text}, inputMappings: [{_rules(inputs)}], outputMappings: [{_rules(outputs)}]}}"
+        more += f", retry: {{maxRetryTimes: {retries}, intervalInSeconds: 0}}"
+    return _task("function", name, next, more, inputs, outputs)
 
 
-def _rules(pairs: list[tuple[str, str]]) -> str:
-    return ", ".join(f"{{source: {source}, target: {target}}}" for source, target in pairs)
+def _task(category: str, name: str, next: str, more: str = "", inputs: Pairs = (), outputs: Pairs = ()) -> str:
+    text = f"  - {{category: {category}, name: {name}{more}"
+    if next:
+        text += f', next: "{next}"'
+    for kind, pairs in (("inputMappings", inputs), ("outputMappings", outputs)):
+        if pairs:
+            rules = ", ".join(f"{{source: {source}, target: {target}}}" for source, target in pairs)
+            text += f", {kind}: [{rules}]"
+    return text + "}"
 
 
 def _pass(number: int, last: int, mapped: bool) -> str:
-    text = f"  - {{category: pass, name: t{number}"
-    if number < last:
-        text += f", next: t{number + 1}"
-    if mapped:
-        rules = "inputMappings: [{source: $.context.seed, target: $.input.v}]"
-        text += f", {rules}, outputMappings: [{{source: $.output.v, target: $.context.k{number}}}]"
-    return text + "}"
+    following = f"t{number + 1}" if number < last else ""
+    inputs, outputs = [("$.context.seed", "$.input.v")], [("$.output.v", f"$.context.k{number}")]
+    return _task("pass", f"t{number}", following, "", inputs if mapped else (), outputs if mapped else ())
