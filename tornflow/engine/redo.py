@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tornflow.engine.ending import finish
 from tornflow.engine.events import Degraded, Redone, StatusForced
 from tornflow.engine.groups import stop_groups
 from tornflow.engine.program import Graph
-from tornflow.engine.turn import Turn, positive_integer
-from tornflow.errors import IllegalTransition
+from tornflow.engine.turn import MISSING, Turn, positive_integer, restore
+from tornflow.errors import IllegalTransition, LimitExceeded
 from tornflow.model.execution import TaskState
 from tornflow.model.names import root_task
 from tornflow.model.status import FlowStatus, TaskStatus
@@ -28,11 +29,13 @@ def redone(turn: Turn, event: Redone) -> None:
     """Reset the named tasks and everything behind them, then go on.
 
     Decided afresh: what a switch or return had ruled out is open again, the retry budget is new.
+
+    Raises:
+        LimitExceeded: the context would be too large with the data; nothing was changed.
     """
     scope, state = turn.scope, turn.scope.state
     data = {key: value for key, value in event.data.items() if value is not None}
-    state.context.update(data)
-    scope.touch_context(set(data))
+    _merge(turn, data)
     chosen = _chosen(turn, event.names)
     if not chosen:
         return
@@ -46,6 +49,23 @@ def redone(turn: Turn, event: Redone) -> None:
     for name, compiled in scope.graph.tasks.items():
         if scope.status_of(name) is TaskStatus.NOT_STARTED and turn.may_start(compiled):
             turn.make_ready(name)
+
+
+def _merge(turn: Turn, data: dict[str, Any]) -> None:
+    scope, context = turn.scope, turn.scope.state.context
+    before = {key: context.get(key, MISSING) for key in data}
+    context.update(data)
+    size, limit = scope.context_size(set(data)), scope.rules.context_limit_bytes
+    if data and size > limit:
+        restore(context, before)
+        scope.context_size(set(data))
+        raise LimitExceeded(
+            f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}",
+            limit="engine.context_limit_bytes",
+            allowed=limit,
+            given=size,
+        )
+    scope.touch_context(set(data))
 
 
 def _chosen(turn: Turn, names: Iterable[str]) -> list[str]:

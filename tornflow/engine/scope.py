@@ -28,8 +28,8 @@ class Scope:
 
     __slots__ = (
         "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_tasks", "env", "failed", "graph", "is_dirty",
-        "is_new", "keyed", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_status", "starting",
-        "state", "storage_form", "waiting",
+        "is_new", "keyed", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_status",
+        "starting", "state", "storage_form", "waiting",
     )  # fmt: skip
 
     def __init__(self, state: ScopeState, program: Program, rules: Rules, *, is_new: bool = False) -> None:

@@ -21,6 +21,7 @@ from tornflow.engine.turn import Turn
 from tornflow.errors import LimitExceeded, TaskFinished, TaskNotFound, WrongCategory
 from tornflow.model.descriptor import SuspenseTask
 from tornflow.model.execution import TaskState
+from tornflow.model.jsontext import dumps
 from tornflow.model.status import TaskStatus
 
 EVENT = "event:"
@@ -143,23 +144,29 @@ def event_raised(turn: Turn, event: EventRaised) -> None:
     """Give an event to the task that has waited longest, or keep it.
 
     Raises:
-        LimitExceeded: too many events are kept already; nothing was changed.
+        LimitExceeded: too many events are kept already, or they are too large together; nothing was changed.
     """
-    state = turn.scope.state
-    limit = turn.scope.rules.event_buffer
-    if len(state.events) >= limit:
-        raise LimitExceeded(
-            f"{limit} events wait to be taken (setting engine.event_buffer)",
-            limit="engine.event_buffer",
-            allowed=limit,
-            given=limit + 1,
-        )
+    state, rules = turn.scope.state, turn.scope.rules
+    _check_room("engine.event_buffer", rules.event_buffer, len(state.events) + 1, "events")
+    if state.events or len(dumps(event.payload)) > rules.context_limit_bytes:
+        size = sum(len(dumps(one["payload"])) for one in (*state.events, {"payload": event.payload}))
+        _check_room("engine.context_limit_bytes", rules.context_limit_bytes, size, "bytes of events")
     turn.scope.is_dirty = True
     state.event_number += 1
     entry = {"n": state.event_number, "name": event.name.casefold(), "payload": event.payload}
     state.events.append(entry)
     if not state.is_paused:
         _give_out(turn, [entry])
+
+
+def _check_room(setting: str, allowed: int, given: int, what: str) -> None:
+    if given > allowed:
+        raise LimitExceeded(
+            f"{given} {what} would wait to be taken, {setting} is {allowed}",
+            limit=setting,
+            allowed=allowed,
+            given=given,
+        )
 
 
 def waiter_arrived(turn: Turn, event: WaiterArrived) -> None:

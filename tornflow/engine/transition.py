@@ -87,7 +87,7 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
 STEER = "steer:"
 """Message: tell every group below this scope whether it is paused."""
 
-_WORKS_ON_FINISHED = (Redone, StatusForced, EventReturned)
+_WORKS_ON_FINISHED = (Degraded, Redone, StatusForced, EventReturned)
 
 
 def _disturb(turn: Turn, event: Event) -> None:

@@ -136,7 +136,7 @@ class Turn:
         size = scope.context_size(changed)
         limit = scope.rules.context_limit_bytes
         if size > limit:
-            _restore(context, before)
+            restore(context, before)
             scope.context_size(changed)
             raise MappingError(f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}")
         scope.touch_context(changed)
@@ -160,7 +160,8 @@ def _is_untouched(scope: Scope, name: str) -> bool:
     return scope.status_of(name) is TaskStatus.NOT_STARTED
 
 
-def _restore(context: dict[str, Any], before: Mapping[str, Any]) -> None:
+def restore(context: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Put back what ``before`` says; MISSING takes the key away."""
     for key, value in before.items():
         if value is MISSING:
             context.pop(key, None)

@@ -70,8 +70,10 @@ class Steering:
     async def degrade(self, execution_id: str, task_name: str, *, current: bool, followings: bool) -> None:
         """Degrade a task of this execution, wherever its instances are, unless they have started.
 
+        On a finished execution it counts for the next redo.
+
         Raises:
-            ExecutionNotFound, ExecutionFinished
+            ExecutionNotFound
             TaskNotFound: the descriptor has no such task.
         """
         task = base_name(task_name)
