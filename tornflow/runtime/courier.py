@@ -117,6 +117,7 @@ class Courier:
         return True
 
     async def _stop_groups(self, execution_id: str, message: Mapping[str, Any]) -> None:
+        await self._runner.created(execution_id)
         event = Terminated(self._clock(), tuple(message["generation"]))
         if "indices" not in message:
             await self._tell_groups(execution_id, message["prefix"], event)
@@ -126,6 +127,7 @@ class Courier:
     async def _steer(self, key: ScopeKey) -> None:
         """Tell the groups what holds now. One at a time: of two quick changes the last one must win everywhere."""
         async with self._steering:
+            await self._runner.created(key.execution_id)
             scope = await self._patiently(lambda: self._runner.view(key))
             if scope is not None:
                 at = self._clock()

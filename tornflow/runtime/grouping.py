@@ -80,7 +80,8 @@ class Grouping:
     # --- starting
 
     async def _start(self, scope: Scope, name: str, generation: Generation, states: list[ScopeState]) -> None:
-        await asyncio.gather(*(self._create(scope, state) for state in states))
+        with self._runner.creating(scope.state.key.execution_id):
+            await asyncio.gather(*(self._create(scope, state) for state in states))
         await self._catch_up(scope.state.key, name, generation, states)
         while self._dispatcher.waiting > _ROOM:
             await asyncio.sleep(0.01)
@@ -115,7 +116,10 @@ class Grouping:
                 return
 
     async def _catch_up(self, key: ScopeKey, name: str, generation: Generation, states: Iterable[ScopeState]) -> None:
-        """Tell new groups what was told to the others while these were being stored: to stop, to pause, to go on."""
+        """Tell new groups what was told to the others while these were being stored: to stop, to pause, to go on.
+
+        On one node the courier waits for ``Runner.created``; this is for orders that another node carried out.
+        """
         parent = await self._patiently(key)
         task = parent.peek(name) if parent is not None and not parent.state.status.is_completed else None
         groups = None if parent is None or task is None or run_of(parent, task) != generation else task.groups
@@ -137,7 +141,8 @@ class Grouping:
         running = [index for index, mark in enumerate(groups.marks) if mark == Mark.RUNNING]
         for start in range(0, len(running), _AT_ONCE):
             page = running[start : start + _AT_ONCE]
-            states = await asyncio.gather(*(self._review_one(scope, task, index) for index in page))
+            with self._runner.creating(scope.state.key.execution_id):
+                states = await asyncio.gather(*(self._review_one(scope, task, index) for index in page))
             await self._catch_up(scope.state.key, name, generation, [state for state in states if state is not None])
         self._runner.post(scope.state.key, GroupsStarted(self._clock(), name, generation))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
@@ -89,6 +90,7 @@ class Runner:
         self._settings = settings
         self._lanes: OrderedDict[ScopeKey, _Lane] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._births: dict[str, set[asyncio.Future[None]]] = {}
         self._is_draining = False
         self.commits = self.events = self.conflicts = 0
         self.trouble = ""  # why the store could not take the last write
@@ -168,6 +170,26 @@ class Runner:
         """Return the state in the store and the names of its parts."""
         found = await self._storage.load(key)
         return None if found is None else (decode(found)[0], frozenset(found.parts))
+
+    @contextmanager
+    def creating(self, execution_id: str) -> Iterator[None]:
+        """Mark that groups of an execution are being stored: who must reach all its groups waits for them."""
+        births = self._births.setdefault(execution_id, set())
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        births.add(over)
+        try:
+            yield
+        finally:
+            over.set_result(None)
+            births.discard(over)
+            if not births:
+                self._births.pop(execution_id, None)
+
+    async def created(self, execution_id: str) -> None:
+        """Return when the groups that are being stored now are stored."""
+        births = self._births.get(execution_id)
+        if births:
+            await asyncio.wait(births)
 
     async def drain(self) -> None:
         """Stop acting on commands and return when every event in hand is stored."""
