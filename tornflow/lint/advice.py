@@ -54,7 +54,7 @@ def _next(problem: Problem, tree: Tree) -> str:
     if match is None or body is None:
         return ""
     target = match[1]
-    if target.strip() in body.by_name:
+    if target != target.strip() and target.strip() in body.by_name:
         return "write no blanks around the commas"
     if target == "null":
         return "every case needs a next"

@@ -171,5 +171,5 @@ def _removed(collection: str) -> set[str]:
 
 def _element(page: Page, owner: View, key: str) -> str:
     mapping = owner.task.get("iterationMapping", {})
-    guess = nearest(key, [name for name in (as_text(mapping.get("item")), as_text(mapping.get("index"))) if name], 0.7)
+    guess = nearest(key, [name for name in (as_text(mapping.get("item")), as_text(mapping.get("index"))) if name])
     return f"did you mean $.context.{guess}?" if guess else ""

@@ -110,14 +110,15 @@ def _target(page: Page, rule: MapRule, field: str, rules: Sequence[MapRule]) -> 
         return
     if not target.steps:
         page.note("no-effect", place, f"$.{target.root} as a whole cannot be written", f"write $.{target.root}.name")
-    elif target.root != wanted and not any(root_of_text(other.source) == target.root for other in rules):
+    elif target.root != wanted and not any(_reads(other, target.root, str(target.steps[0])) for other in rules):
         message = f"{field} keep what is written below $.{wanted}; $.{target.root} is lost"
         page.note("lost-target", place, message, f"did you mean $.{wanted}.{target.steps[0]}?")
 
 
-def root_of_text(text: str) -> str:
-    path = sound_path(text) if text.startswith("$") else None
-    return root_of(path) if path else ""
+def _reads(rule: MapRule, root: str, key: str) -> bool:
+    """Say whether a rule takes its value from what another one of the same pass may have put there for it."""
+    path = sound_path(rule.source) if rule.source.startswith("$") else None
+    return path is not None and root_of(path) == root and key in keys_read(path)
 
 
 def _useless_pass(page: Page, view: View) -> None:

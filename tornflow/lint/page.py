@@ -74,14 +74,14 @@ class Page:
     def _inside(self, line: int, column: int, text: str, at: tuple[int, int]) -> tuple[int, int]:
         """Return the place of a character of a scalar, or the scalar's own where escapes or folding hide it."""
         row, offset = at
-        wanted = text.split("\n")[row - 1][: offset - 1] if row <= text.count("\n") + 1 else ""
+        rows = text.split("\n")
+        wanted = rows[row - 1] if row <= len(rows) else ""
         first = self._line(line)[column - 1 :]
         if first[:1] in ("|", ">"):
-            written = self._line(line + row)
-            start = len(written) - len(written.lstrip())
-            return (line + row, start + offset) if written[start:].startswith(wanted) else (line, column)
+            start = self._line(line + row).find(wanted) if wanted.strip() else -1
+            return (line + row, start + offset) if start >= 0 else (line, column)
         shift = 1 if first[:1] in ("'", '"') else 0
-        if row == 1 and first[shift:].startswith(wanted):
+        if row == 1 and first[shift:].startswith(wanted[: offset - 1]):
             return line, column + shift + offset - 1
         return line, column
 
