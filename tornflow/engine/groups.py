@@ -215,11 +215,14 @@ def stop_members(turn: Turn, task: TaskState) -> None:
     """Stop what still runs inside groups that were reported FAILED: the flow is over (rill-dsl 4.4)."""
     assert task.groups is not None
     failed = [index for index, mark in enumerate(task.groups.marks) if mark == Mark.FAILED]
+    if not failed:
+        return
     route = instance_name(turn.scope.state.key.path, task.name) + "_"
     message: dict[str, Any] = {"prefix": route, "generation": run_of(turn.scope, task)}
     if len(failed) <= _NAMED:
         message["indices"] = failed
-    turn.post_message(f"{STOP}{task.name}:{task.attempt}", message)
+    # A name of its own: the order to stop all, after a timeout, must not be overwritten.
+    turn.post_message(f"{STOP}{task.name}:{task.attempt}:members", message)
 
 
 def timed_out(turn: Turn, task: TaskState) -> None:

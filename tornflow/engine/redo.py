@@ -41,6 +41,8 @@ def redone(turn: Turn, event: Redone) -> None:
         return
     if state.status.is_completed:
         _revive(turn)
+        # What ran when the flow was ended by order or timeout was abandoned with it: nobody would end it any more.
+        chosen += [name for name, task in state.tasks.items() if task.status is TaskStatus.RUNNING]
     for name in _reachable(scope.graph, chosen):
         task = scope.peek(name)
         if task is not None:

@@ -139,11 +139,12 @@ class Grouping:
         if groups is None:
             return
         running = [index for index, mark in enumerate(groups.marks) if mark == Mark.RUNNING]
-        for start in range(0, len(running), _AT_ONCE):
-            page = running[start : start + _AT_ONCE]
-            with self._runner.creating(scope.state.key.execution_id):
+        with self._runner.creating(scope.state.key.execution_id):
+            for start in range(0, len(running), _AT_ONCE):
+                page = running[start : start + _AT_ONCE]
                 states = await asyncio.gather(*(self._review_one(scope, task, index) for index in page))
-            await self._catch_up(scope.state.key, name, generation, [state for state in states if state is not None])
+                made = [state for state in states if state is not None]
+                await self._catch_up(scope.state.key, name, generation, made)
         self._runner.post(scope.state.key, GroupsStarted(self._clock(), name, generation))
 
     async def _review_one(self, scope: Scope, task: TaskState, index: int) -> ScopeState | None:
