@@ -240,4 +240,4 @@ def assert_in_order(scope: Scope) -> None:
         assert scope.next_due is None
     else:
         assert active or scope.keyed or state.is_paused, "nothing runs and yet the flow has not ended"
-    assert scope.open_groups == sum(task.status == "RUNNING" and task.groups is not None for task in active)
+        assert scope.open_groups == sum(task.status == "RUNNING" and task.groups is not None for task in active)
