@@ -72,9 +72,10 @@ def _linter() -> Callable[[str], list[Remark]]:
     from tornflow.descriptors import DescriptorLimits
     from tornflow.lint import lint
     from tornflow.runtime.discovery import discover
+    from tornflow.runtime.references import ReferencedResource
 
     settings = settings_from({})
-    protocols = tuple(discover(disabled=settings.plugins.disabled).task_types)
+    protocols = (*discover(disabled=settings.plugins.disabled).task_types, *ReferencedResource.protocols)
     own = settings.descriptors
     limits = DescriptorLimits(
         size_bytes=settings.rill.descriptor_limit_bytes,

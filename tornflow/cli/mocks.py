@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tornflow.errors import ConfigError, TornflowError
-from tornflow.model.descriptor import ChoiceTask, Descriptor, ForeachTask, Task
+from tornflow.model.descriptor import ChoiceTask, Descriptor, ForeachTask, FunctionTask, Task
 from tornflow.model.names import base_name
 from tornflow.model.status import Category, Pattern
 from tornflow.spi.task_type import Answered, Attempt, Failed, Host, Outcome, TaskType
@@ -27,6 +27,7 @@ class Mocks:
     """Outcomes by instance or base name, the instance first. The n-th attempt gets the n-th, the last one repeats."""
 
     outcomes: Mapping[str, Sequence[Outcome]]
+    protocols: frozenset[str] = frozenset()  # what the mocked tasks would be sent to, served or not
     service: FlowService | None = None  # set as soon as there is one: what is asynchronous is completed through it
 
     def outcome(self, instance: str, number: int) -> Outcome | None:
@@ -35,7 +36,9 @@ class Mocks:
 
     def wrap(self, installed: Mapping[str, TaskType]) -> Mapping[str, TaskType]:
         """Return task types that ask here first. Tasks whose protocol nobody serves can be mocked too."""
-        return _MockedTypes(self, installed)
+        wrapped = {id(one): _MockedTaskType(self, one) for one in installed.values()}
+        nobody = _MockedTaskType(self, _Nobody(self.protocols - installed.keys(), installed))
+        return dict.fromkeys(self.protocols, nobody) | {name: wrapped[id(one)] for name, one in installed.items()}
 
     async def complete(self, attempt: Attempt, value: Any) -> None:
         """Report an asynchronous task done, as an executor would."""
@@ -63,7 +66,8 @@ def read_mocks(given: Sequence[str], flows: Sequence[Descriptor]) -> Mocks:
             raise ConfigError(f"--mock {one}: write TASK=JSON, or TASK={FAILURE}message for a failure")
         _check_task(name, text, tasks)
         outcomes.setdefault(name, []).append(_outcome(name, text))
-    return Mocks(outcomes)
+    mocked = [tasks[base_name(name)] for name in outcomes]
+    return Mocks(outcomes, frozenset(_protocol(task) for task in mocked if isinstance(task, FunctionTask)))
 
 
 def suspense_names(flow: Descriptor) -> frozenset[str]:
@@ -96,6 +100,10 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def _protocol(task: FunctionTask) -> str:
+    return task.protocol if task.resource is None else task.resource.category
+
+
 def _all_tasks(tasks: Sequence[Task]) -> Iterator[Task]:
     for task in tasks:
         yield task
@@ -111,24 +119,6 @@ def _as_object(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     return {"data": value} if isinstance(value, list) else {}
-
-
-class _MockedTypes(Mapping[str, TaskType]):
-    """The installed task types, each behind the mocks; ``get`` also finds one for protocols that nobody serves."""
-
-    def __init__(self, mocks: Mocks, installed: Mapping[str, TaskType]) -> None:
-        wrapped = {id(one): _MockedTaskType(mocks, one) for one in installed.values()}
-        self._known = {protocol: wrapped[id(one)] for protocol, one in installed.items()}
-        self._nobody = _MockedTaskType(mocks, _Nobody(sorted(installed)))
-
-    def __getitem__(self, protocol: str) -> TaskType:
-        return self._known.get(protocol, self._nobody)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
 
 
 class _MockedTaskType:
@@ -164,13 +154,13 @@ class _MockedTaskType:
 
 
 class _Nobody:
-    """Stands for the task type of a protocol that nobody serves."""
+    """Stands for the task type of protocols that nobody serves but mocked tasks name; others may name them too."""
 
     title = "not installed"
 
-    def __init__(self, installed: Sequence[str]) -> None:
-        self.protocols: tuple[str, ...] = ("none",)
-        self._installed = ", ".join(installed)
+    def __init__(self, protocols: Iterable[str], installed: Iterable[str]) -> None:
+        self.protocols: tuple[str, ...] = (*sorted(protocols), "nobody")
+        self._installed = ", ".join(sorted(installed))
 
     async def start(self, host: Host) -> None:
         pass

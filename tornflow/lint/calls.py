@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from tornflow.lint.mappings import only_from
@@ -22,10 +23,14 @@ def check(page: Page, tree: Tree) -> None:
     for view in tree.views():
         if view.category == "function":
             _resource(page, view)
+            _object(page, view.task.get("resource"), f"{view.path}.resource")
         _timeline(page, view)
     timeline = tree.document.get("timeline", {})
     _timeout(page, "timeline", as_text(timeline.get("timeoutInSeconds")), "context")
     _callback(page, tree)
+    if tree.document.get("type") == "flow":  # a library may be for another server
+        for index, one in enumerate(tree.document.get("resources", ())):
+            _object(page, one, f"resources[{index}]")
 
 
 def _resource(page: Page, view: View) -> None:
@@ -33,7 +38,7 @@ def _resource(page: Page, view: View) -> None:
     scheme, mark, rest = name.partition("://")
     protocol = view.text("resourceProtocol") or (scheme if mark else "")
     if "resource" in view.task or protocol == "resource":
-        return  # categories of resource objects belong to plug-ins
+        return  # decided by the category of the object, see _object
     _protocol(page, view, protocol, place)
     if protocol == FLOW and not _FLOW_ID.fullmatch(rest.strip()):
         message = f"{shown(name)} names no flow"
@@ -60,6 +65,14 @@ def _protocol(page: Page, view: View, protocol: str, place: str) -> None:
     field = "resourceProtocol" if view.text("resourceProtocol") else "resourceName"
     message = f"no installed task type serves {shown(protocol)}://"
     page.note("unserved-protocol", f"{view.path}.{field}", message, advice)
+
+
+def _object(page: Page, resource: Any, place: str) -> None:
+    """A resource object is dispatched to the task type that its category names (12.6)."""
+    category = as_text(resource.get("category")) if isinstance(resource, dict) else ""
+    if category and page.protocols is not None and category not in page.protocols:
+        message = f"no installed task type serves resources of the category {shown(category)}"
+        page.note("unserved-protocol", f"{place}.category", message, f"installed: {', '.join(sorted(page.protocols))}")
 
 
 def _has_host(url: str) -> bool:
