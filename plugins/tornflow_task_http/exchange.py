@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +10,17 @@ from enum import Enum, auto
 from functools import lru_cache
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
 from tornflow_task_http.policy import NetworkPolicy, is_address
 from tornflow_task_http.request import OutboundRequest
-from tornflow_task_http.resolver import AddressRefused, PolicyResolver
+from tornflow_task_http.resolver import AddressRefused
 from tornflow_task_http.settings import HttpSettings
+from tornflow_task_http.wire import NotHttp, Place, Wire
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # The server behind them says that it did not do the work (decision 10).
@@ -39,29 +44,23 @@ class Broken:
     again: Again = Again.IF_STRICT
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    status: int
+    target: str
+
+
 class Exchange:
-    """The one client session of a task type. All calls on one event loop."""
+    """All tries of one task type, over one pool of connections. All calls on one event loop."""
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         self._refusal = _literal_check(settings.policy)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=settings.connections,
-                keepalive_timeout=settings.keep_alive_s,
-                ttl_dns_cache=settings.dns_cache_s,
-                use_dns_cache=settings.dns_cache_s > 0,
-                resolver=PolicyResolver(settings.policy),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # it is done here, under the size limit
-            timeout=aiohttp.ClientTimeout(
-                total=settings.connect_timeout_s + settings.read_timeout_s, sock_connect=settings.connect_timeout_s
-            ),
-        )
+        self._wire = Wire(settings)
+        self._longest_s = settings.connect_timeout_s + settings.read_timeout_s
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._wire.close()
 
     async def send(self, request: OutboundRequest) -> bytes | Broken:
         """Return the body of a 2xx answer, or what went wrong. Ends within connect plus read timeout per hop."""
@@ -79,56 +78,90 @@ class Exchange:
             return Broken(f"not a usable URL: {error}", Again.NO)
         except aiohttp.ServerDisconnectedError:
             return Broken("the connection was closed before an answer came")
+        except NotHttp as error:
+            return Broken(f"the answer is not HTTP: {error}")
         except (aiohttp.ClientError, OSError) as error:
             return Broken(f"{type(error).__name__}: {error}".rstrip(": "))
         except ValueError as error:  # what the client refuses to put on the wire
             return Broken(f"cannot be sent: {error}", Again.NO)
 
     async def _follow(self, request: OutboundRequest) -> bytes | Broken:
-        method, url, body = request.method, URL(request.url, encoded=True), request.body
+        method, url, body = request.method, request.url, request.body
         headers = CIMultiDict(_DEFAULT_HEADERS)
         headers.update(request.headers)
         for _ in range(self._settings.redirects + 1):
-            if reason := self._refusal(url.host or ""):
-                return Broken(f"not reachable by policy: {reason}", Again.NO)
-            async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                status = response.status
-                if 200 <= status < 300:
-                    return await self._read(response)
-                target = response.headers.get("Location", "") if status in _REDIRECTS else ""
-                if not target:
-                    again = Again.YES if status in _UNTOUCHED else Again.IF_STRICT
-                    return Broken(f"the answer was {status} {response.reason or ''}".rstrip(), again)
-            came_from, url = url, _joined(url, target)
-            if url.scheme not in ("http", "https") or not url.host:
-                return Broken(f"redirected to {target[:200]!r}, which is not an http or https URL", Again.NO)
-            if status in (301, 302, 303):  # RFC 9110: in practice all three turn a POST into a GET
+            found = await self._hop(method, url, headers, body)
+            if not isinstance(found, _Moved):
+                return found
+            came_from, goes_to = URL(url, encoded=True), _joined(URL(url, encoded=True), found.target)
+            if goes_to.scheme not in ("http", "https") or not goes_to.host:
+                return Broken(f"redirected to {found.target[:200]!r}, which is not an http or https URL", Again.NO)
+            if found.status in (301, 302, 303):  # RFC 9110: in practice all three turn a POST into a GET
                 method, body = "GET", None
                 headers.popall("Content-Type", None)
-            if url.origin() != came_from.origin():
+            if goes_to.origin() != came_from.origin():
                 for name in (*_CREDENTIALS, "Host"):
                     headers.popall(name, None)
+            url = str(goes_to.with_fragment(None))
         return Broken(f"more than {self._settings.redirects} redirects", Again.NO)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | Broken:
+    async def _hop(
+        self, method: str, url: str, headers: CIMultiDict[str], body: bytes | None
+    ) -> bytes | Broken | _Moved:
+        base, _, query = url.partition("?")
+        place = self._wire.place(base)
+        if reason := self._refusal(place.host):
+            return Broken(f"not reachable by policy: {reason}", Again.NO)
+        async with asyncio.timeout(self._longest_s):
+            connection, message, content = await self._ask(place, method, query, headers, body)
+            try:
+                if 200 <= message.code < 300:
+                    return await self._read(message, content)
+            except BaseException:
+                connection.close()
+                raise
+            finally:
+                connection.release()  # the pool closes it when something of the answer was left unread
+        target = message.headers.get("Location", "") if message.code in _REDIRECTS else ""
+        if target:
+            return _Moved(message.code, target)
+        again = Again.YES if message.code in _UNTOUCHED else Again.IF_STRICT
+        return Broken(f"the answer was {message.code} {message.reason or ''}".rstrip(), again)
+
+    async def _ask(
+        self, place: Place, method: str, query: str, headers: CIMultiDict[str], body: bytes | None
+    ) -> tuple[Connection, RawResponseMessage, StreamReader]:
+        """Ask once; a GET once more if the connection broke, for it may have been idle too long (RFC 9110, 9.2.2)."""
+        is_last = method != "GET"
+        while True:
+            connection = await self._wire.connect(place)
+            try:
+                return connection, *await self._wire.ask(connection, place, method, query, headers, body)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                connection.close()
+                if is_last:
+                    raise
+                is_last = True
+            except BaseException:
+                connection.close()
+                raise
+
+    async def _read(self, message: RawResponseMessage, content: StreamReader) -> bytes | Broken:
         limit = self._settings.answer_limit_bytes
-        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        length = response.content_length
-        if length is not None and length <= limit and coding == "identity":
-            return await response.read()
+        coding = message.headers.get("Content-Encoding", "identity").strip().lower()
+        length = message.headers.get("Content-Length")
+        if length is not None and int(length) <= limit and coding == "identity":
+            return await content.read()
         if coding not in ("identity", "gzip", "x-gzip", "deflate"):
             return Broken(f"the answer has the unknown Content-Encoding {coding[:40]!r}", Again.NO)
         unpack = None if coding == "identity" else zlib.decompressobj(wbits=47)
         found = bytearray()
-        async for chunk in response.content.iter_any():
+        async for chunk in content.iter_any():
             try:
                 found += chunk if unpack is None else unpack.decompress(chunk, limit + 1)
             except zlib.error as error:
                 return Broken(f"the compressed answer is damaged: {error}")
             if len(found) > limit:
-                response.close()
                 return Broken(f"the answer is larger than outbound.answer_limit_bytes = {limit}", Again.NO)
         return bytes(found)
 
