@@ -144,10 +144,11 @@ class Client:
 
 
 class _Caller(asyncio.Protocol):
-    __slots__ = ("_buffer", "_reply", "_transport", "is_alive")
+    __slots__ = ("_pieces", "_reply", "_rest", "_transport", "is_alive")
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._pieces: list[bytes] = []  # of an answer that is not whole yet
+        self._rest = 0  # bytes of it that are known to be missing
         self._reply: asyncio.Future[tuple[int, bytes]] | None = None
         self._transport: asyncio.Transport | None = None
         self.is_alive = False
@@ -176,12 +177,18 @@ class _Caller(asyncio.Protocol):
             self._reply.set_exception(Broken(f"the connection broke: {error or 'closed by the server'}"))
 
     def data_received(self, data: bytes) -> None:
-        buffer = self._buffer + data if self._buffer else data
-        end = buffer.find(_END)
-        if end < 0 or len(buffer) < end + 4 + content_length(buffer[:end]):
-            self._buffer = buffer
+        if self._rest > len(data):
+            self._rest -= len(data)
+            self._pieces.append(data)
             return
-        self._buffer = b""
+        buffer = b"".join((*self._pieces, data)) if self._pieces else data
+        end = buffer.find(_END)
+        # Joining the pieces of a long answer once only: it may come in dozens of them.
+        self._rest = 0 if end < 0 else end + 4 + content_length(buffer[:end]) - len(buffer)
+        if end < 0 or self._rest > 0:
+            self._pieces = [buffer]
+            return
+        self._pieces, self._rest = [], 0
         if b"connection: close" in buffer[:end].lower():
             self.is_alive = False
         if self._reply is not None and not self._reply.done():
