@@ -263,9 +263,11 @@ class Runner:
                 except RevisionConflict:
                     self.conflicts += 1
                     lane.scope = None  # another node was first: read again, apply again
-                except StorageError as error:
+                except Exception as error:  # anything: without a pause a bug here would turn without end
                     lane.scope = None
-                    _refuse_requests(lane, error)
+                    if not isinstance(error, StorageError):
+                        _log.exception("a turn broke", execution_id=lane.key[0])
+                    _refuse_requests(lane, error if isinstance(error, TornflowError) else _Broken(str(error)))
                     _show(lane)
                     if lane.queue:
                         _log.warning("storage unavailable, will try again", execution_id=lane.key[0], reason=str(error))
@@ -381,7 +383,7 @@ def _apply(scope: Scope, event: Event, commands: list[Command]) -> TornflowError
     except TornflowError as error:
         return error
     except Exception as error:
-        _log.exception("a step broke", execution_id=scope.state.key.execution_id, event=type(event).__name__)
+        _log.exception("a step broke", execution_id=scope.state.key.execution_id, kind=type(event).__name__)
         return _Broken(f"internal error: {error}")
     return None
 
@@ -434,7 +436,7 @@ def _show(lane: _Lane) -> None:
     lane.viewers.clear()
 
 
-def _refuse_requests(lane: _Lane, error: StorageError) -> None:
+def _refuse_requests(lane: _Lane, error: TornflowError) -> None:
     """Requests learn that nothing was stored; events of our own stay in the queue."""
     kept = deque[tuple[Event, Waiter]]()
     for event, waiter in lane.queue:
