@@ -398,8 +398,8 @@ async def test_a_read_that_a_change_overtook_is_not_remembered() -> None:
             self, kind: str, prefix: str = "", *, after: str = "", limit: int = 1000
         ) -> Sequence[Record]:
             found = await super().list_records(kind, prefix, after=after, limit=limit)
-            gate, self.gate = self.gate, None
-            if gate is not None:
+            if kind == "gray" and self.gate is not None:
+                gate, self.gate = self.gate, None
                 await gate.wait()
             return found
 
@@ -409,11 +409,64 @@ async def test_a_read_that_a_change_overtook_is_not_remembered() -> None:
     await add(catalog, 1)
     storage.gate = gate = asyncio.Event()
     reader = asyncio.create_task(catalog.gray_rules("demo", "main"))
-    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while storage.gate is not None:
+            await asyncio.sleep(0)
     await catalog.set_gray("demo", "main", "release", "level 1")
     gate.set()
     await reader
     assert await catalog.gray_rules("demo", "main") == {"release": "level 1"}
+
+
+async def test_all_who_ask_at_once_share_one_read() -> None:
+    storage = SharedStorage()
+    house = await opened(storage)
+    catalog = house.catalog()
+    descriptor_id = await add(catalog)
+
+    async def reads_of(askers: int) -> int:
+        house.clock.ms += 1000
+        before = storage.lists
+        found = await asyncio.gather(*(catalog.resolve("demo:main") for _ in range(askers)))
+        assert {entry.descriptor_id for entry in found} == {descriptor_id}
+        return storage.lists - before
+
+    alone = await reads_of(1)
+    assert await reads_of(100) == alone
+
+
+async def test_who_stops_waiting_does_not_take_the_answer_from_the_others() -> None:
+    house = await opened(SharedStorage())
+    catalog = house.catalog()
+    descriptor_id = await add(catalog)
+    first, second = (asyncio.create_task(catalog.resolve("demo:main")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).descriptor_id == descriptor_id
+    assert first.cancelled()
+
+
+async def test_a_shared_read_that_fails_fails_for_all_and_is_tried_again_by_the_next() -> None:
+    class Failing(SharedStorage):
+        is_gone = False
+
+        async def list_records(
+            self, kind: str, prefix: str = "", *, after: str = "", limit: int = 1000
+        ) -> Sequence[Record]:
+            await asyncio.sleep(0)
+            if self.is_gone:
+                raise StorageUnavailable("gone")
+            return await super().list_records(kind, prefix, after=after, limit=limit)
+
+    storage = Failing()
+    house = await opened(storage)
+    catalog = house.catalog()
+    descriptor_id = await add(catalog)
+    storage.is_gone = True
+    found = await asyncio.gather(*(catalog.resolve("demo:main") for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found] == [StorageUnavailable] * 3
+    storage.is_gone = False
+    assert (await catalog.resolve("demo:main")).descriptor_id == descriptor_id
 
 
 async def test_a_damaged_text_is_an_error_of_the_store() -> None:

@@ -12,6 +12,7 @@ Records (kind, key -> body); names are alphanumeric, so ":" cannot stand in one:
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -211,7 +212,8 @@ class _Recent:
     """Answers of the store, least recently used out first.
 
     In a store of our own they hold until we change something; in a shared one for a second, because another node may
-    have changed it. A read that was overtaken by a change is not kept.
+    have changed it. A read that was overtaken by a change is not kept. All who ask while a read is on its way get its
+    answer: when one expires under load, hundreds ask at once.
     """
 
     def __init__(self, clock: Callable[[], int], size: int, fresh_ms: int | None) -> None:
@@ -220,6 +222,7 @@ class _Recent:
         self._fresh_ms = fresh_ms
         self._generation = 0
         self._answers: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
+        self._reads: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
 
     async def get(self, key: tuple[Any, ...], read: Callable[[], Awaitable[V]]) -> V:
         """Return what is held for ``key``; ``read`` asks the store. One key always has answers of one type."""
@@ -229,6 +232,15 @@ class _Recent:
             self._answers.move_to_end(key)
             answer: V = held[0]
             return answer
+        task = self._reads.get(key)
+        if task is None:
+            task = self._reads[key] = asyncio.get_running_loop().create_task(self._read(key, read, now))
+            task.add_done_callback(lambda done: self._forget(key, done))
+        # Shielded: who stops waiting must not take the answer away from the others.
+        answer = await asyncio.shield(task)
+        return answer
+
+    async def _read(self, key: tuple[Any, ...], read: Callable[[], Awaitable[V]], now: int) -> V:
         generation = self._generation
         answer = await read()
         if generation == self._generation:
@@ -238,7 +250,14 @@ class _Recent:
                 self._answers.popitem(last=False)
         return answer
 
+    def _forget(self, key: tuple[Any, ...], done: asyncio.Task[Any]) -> None:
+        if self._reads.get(key) is done:
+            del self._reads[key]
+        if not done.cancelled():
+            done.exception()  # looked at, also when nobody waits any more
+
     def clear(self) -> None:
         """Call after every change, when it is stored."""
         self._generation += 1
         self._answers.clear()
+        self._reads.clear()  # who asks from now on must not get an answer from before the change
