@@ -43,6 +43,7 @@ _log = structlog.get_logger("tornflow.runner")
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
+_LAST_PAUSE_S = 0.5  # while draining: who must pause longer gives up
 _BATCH = 256
 
 Waiter = asyncio.Future[None] | None
@@ -192,7 +193,11 @@ class Runner:
             await asyncio.wait(births)
 
     async def drain(self) -> None:
-        """Stop acting on commands and return when every event in hand is stored."""
+        """Stop acting on commands and return when every event in hand is stored.
+
+        A store that stays away does not hold up the end: what cannot be stored within about a second is left to
+        recovery, as after a crash.
+        """
         self._is_draining = True
         while any(lane.is_running or lane.queue for lane in self._lanes.values()):
             self._idle.clear()
@@ -269,6 +274,9 @@ class Runner:
                         _log.exception("a turn broke", execution_id=lane.key[0])
                     _refuse_requests(lane, error if isinstance(error, TornflowError) else _Broken(str(error)))
                     _show(lane)
+                    if self._is_draining and pause_s > _LAST_PAUSE_S:
+                        _log.error("not stored before the end; recovery will do it again", execution_id=lane.key[0])
+                        lane.queue.clear()
                     if lane.queue:
                         _log.warning("storage unavailable, will try again", execution_id=lane.key[0], reason=str(error))
                         await asyncio.sleep(pause_s)
