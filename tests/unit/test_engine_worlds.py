@@ -36,12 +36,17 @@ from tornflow.model.status import TaskStatus
 RULES = Rules(inline_tasks_per_step=2, event_buffer=3, context_limit_bytes=2000)
 
 
-def no_transforms(_text: str) -> Any:
-    raise AssertionError("this test uses no transforms")
+def transforms(text: str) -> Any:
+    """Return a transform that says what it is: ``broken`` raises."""
+
+    def transform(_variables: Any) -> Any:
+        raise ValueError(f"{text} transform")
+
+    return transform
 
 
 def compiled(flow: dict[str, Any]) -> Program:
-    return compile_program(parse_descriptor(yaml.safe_dump(flow)), no_transforms)
+    return compile_program(parse_descriptor(yaml.safe_dump(flow)), transforms)
 
 
 def flow_of(name: str, tasks: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -115,8 +120,10 @@ def _timeline(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def _kind(draw: st.DrawFn, kind: str, after: list[str], names: Any, depth: int) -> dict[str, Any]:
-    strict = draw(st.integers(0, 3)) > 0
-    mapping = {"outputMappings": [{"source": "$.output.v", "target": "$.context.v", "tolerance": strict}]}
+    is_tolerant = draw(st.integers(0, 3)) > 0
+    broken = {"transform": "broken"} if draw(st.integers(0, 5)) == 0 else {}
+    rule = {"source": "$.output.v", "target": "$.context.v", "tolerance": is_tolerant}
+    mapping = {"outputMappings": [rule | broken]}
     tolerance = {"tolerance": draw(st.booleans()), "timeline": _timeline(draw)}
     condition = st.sampled_from(["$.input.v", "$.input.x", "$.input[?(", "$.input"])
     reads = {"inputMappings": [{"source": "$.context.v", "target": "$.input.v"}]}
@@ -178,13 +185,18 @@ def _foreach(draw: st.DrawFn, names: Any, depth: int) -> dict[str, Any]:
             {"source": "$.context.v", "target": "$.input.v"},
         ],
         "iterationMapping": {"collection": "$.input.l", "item": "x", "index": "i"},
-        "outputMappings": [{"source": "$.output.sub_context", "target": "$.context.subs"}],
+        "outputMappings": [{"source": "$.output.sub_context", "target": "$.context.subs"}, *_breaks(draw)],
         "tasks": _tasks(draw, names, depth + 1),
     }
     if draw(st.booleans()):
         limit = draw(st.sampled_from(["1", "2", "0", "x", "$.input.v"]))
         found["synchronization"] = {"maxConcurrency": limit, "conditions": draw(st.sampled_from([[], ["$.input.l"]]))}
     return found
+
+
+def _breaks(draw: st.DrawFn) -> list[dict[str, Any]]:
+    broken = {"source": "1", "target": "$.context.n", "transform": "broken", "tolerance": False}
+    return [broken] if draw(st.integers(0, 5)) == 0 else []
 
 
 # --- random stories
