@@ -154,9 +154,17 @@ def _form_text(key: str, value: Any) -> str:
 
 def _pair(name: str, text: str) -> str:
     try:
-        return f"{quote_plus(name)}={quote_plus(text)}"
+        return f"{_quoted(name)}={_quoted(text)}"
     except UnicodeEncodeError as error:
         raise Unsendable(f"entry {name!r}: half a character (lone surrogate) cannot be sent") from error
+
+
+def _quoted(text: str) -> str:
+    """Names, and ids that every task of an execution sends, are short and come again."""
+    return _kept(text) if len(text) <= 256 else quote_plus(text)
+
+
+_kept = lru_cache(maxsize=4096)(quote_plus)
 
 
 @lru_cache(maxsize=2048)

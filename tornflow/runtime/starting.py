@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import uuid1, uuid4
+from uuid import uuid4
 
 from tornflow.engine.events import Submitted
 from tornflow.engine.program import NOTHING, Program
@@ -29,6 +29,7 @@ from tornflow.model.names import split_instance
 from tornflow.model.status import Pattern
 from tornflow.runtime.catalog import Catalog, Entry
 from tornflow.runtime.runner import Runner
+from tornflow.runtime.time_uuid import TimeUuids
 from tornflow.spi.hookspecs import ContextInitialiser
 from tornflow.spi.task_type import Attempt
 
@@ -69,6 +70,7 @@ class Starting:
         self._clock = clock
         self._settings = settings
         self._context_initialisers = context_initialisers
+        self._new_uuid = TimeUuids()
         self.closed_because = "the server is starting"
 
     def _check_open(self) -> None:
@@ -99,7 +101,7 @@ class Starting:
             raise DescriptorNotFound(f"descriptor:{descriptor_id} is of type {entry.descriptor.type}, no flow")
         if self._load.waiting >= self._settings.max_waiting:
             raise AdmissionRefused("too many tasks wait to be dispatched", waiting=self._load.waiting)
-        state = self._new_state(entry, _rill_execution_id(entry.descriptor), context)
+        state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
         state.callback = config
         state.idempotency_key = idempotency_key
         try:
@@ -149,7 +151,7 @@ class Starting:
             chain = "->".join(f"{one['execution_id']}#{one['task_info_name']}" for one in routes)
             raise NestingTooDeep(f"exceed max depth, dag route: {chain}")
         entry = await self._catalog.resolve(descriptor_id, input=context)
-        state = self._new_state(entry, _rill_execution_id(entry.descriptor), context)
+        state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
         state.context.setdefault("flow_root_execution_id", routes[0]["execution_id"])
         state.routes = routes
         state.idempotency_key = attempt.idempotency_key
@@ -187,6 +189,9 @@ class Starting:
         program = entry.compiled if entry is not None else NOTHING
         await self._runner.create(state, program, event, is_fresh=is_fresh)
 
+    def _rill_execution_id(self, descriptor: Descriptor) -> str:
+        return f"{descriptor.workspace}:{descriptor.dag_name}_c_{self._new_uuid()}"
+
     async def _find_workflow(self, name: str, context: Mapping[str, Any]) -> Entry[Program] | None:
         """Resolve a Dapr workflow name: a descriptor id, or a bare name in the business of the component."""
         descriptor_id = name
@@ -202,10 +207,6 @@ _HOW_TO_REGISTER = (
     "no workflow is registered under the name ",
     ": add a descriptor and start it as business:feature[:alias], or set dapr.business_id to use bare feature names",
 )
-
-
-def _rill_execution_id(descriptor: Descriptor) -> str:
-    return f"{descriptor.workspace}:{descriptor.dag_name}_c_{uuid1()}"
 
 
 def _route(parent: ScopeState, attempt: Attempt) -> Json:
