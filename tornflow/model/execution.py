@@ -7,9 +7,11 @@ them away when a commit fails. Moments are integer milliseconds since the epoch,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tornflow.model.jsontext import NullFree
 from tornflow.model.status import FlowStatus, TaskStatus
 
 Json = dict[str, Any]
@@ -35,6 +37,13 @@ class Mark:
     SUCCEED = ord("S")
     FAILED = ord("F")
     SKIPPED = ord("K")
+    WORDS: Mapping[int, str] = {
+        WAITING: "READY",
+        RUNNING: "RUNNING",
+        SUCCEED: "SUCCEED",
+        FAILED: "FAILED",
+        SKIPPED: "SKIPPED",
+    }
 
 
 MARKS_PER_CHUNK = 1000
@@ -59,10 +68,21 @@ class GroupsState:
     identities: list[str | None] | None = None
     dirty: set[int] = field(default_factory=set, compare=False)
     is_news: bool = field(default=True, compare=False)
+    _words: NullFree | None = field(default=None, compare=False)
 
     def mark(self, index: int, letter: int) -> None:
         self.marks[index] = letter
         self.dirty.add(index // MARKS_PER_CHUNK)
+        if self._words is not None:
+            self._words[str(index)] = Mark.WORDS[letter]
+
+    def words(self) -> NullFree:
+        """Return ``{"0": "SUCCEED", ...}``, for views: made when first asked for, then kept up with the marks, because
+        a look at 100,000 groups must not cost a pass over all of them."""
+        if self._words is None:
+            names = map(str, range(self.total))
+            self._words = NullFree(zip(names, map(Mark.WORDS.__getitem__, self.marks), strict=True))
+        return self._words
 
     @property
     def is_over(self) -> bool:

@@ -14,6 +14,10 @@ import orjson
 _LONG_INTEGER = re.compile(rb"\d{19}")
 
 
+class NullFree(dict[str, Any]):
+    """An object known to hold no null at any depth: whoever leaves nulls out need not walk through it."""
+
+
 def dumps(value: Any) -> bytes:
     """Return compact UTF-8 JSON. Raises TypeError or ValueError for what is not JSON (NaN is written as null)."""
     try:

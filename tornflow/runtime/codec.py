@@ -207,6 +207,15 @@ def decode(stored: StoredScope) -> tuple[ScopeState, bool]:
     return state, is_split
 
 
+def decode_context(stored: StoredScope) -> dict[str, Any]:
+    """Return the context alone: a third of the work of ``decode``, for whoever reads many."""
+    head: Mapping[str, Any] = loads(stored.head)
+    if "tasks" in head:
+        context: dict[str, Any] = head["context"]
+        return context
+    return {name[2:]: loads(body) for name, body in stored.parts.items() if name.startswith("c:")}
+
+
 def _read_parts(state: ScopeState, parts: Mapping[str, bytes]) -> None:
     for name, body in parts.items():
         if name.startswith("t:"):

@@ -176,8 +176,7 @@ class Grouping:
 
     async def _context(self, key: ScopeKey) -> Mapping[str, Any]:
         """Return the sub-context of a group as it is stored now: members of a failed one may still run."""
-        group = await self._patiently(key)
-        return {} if group is None else dict(group.state.context)
+        return await self._insist(lambda: self._runner.context(key), key) or {}
 
     def _report(self, state: ScopeState, status: FlowStatus, code: Any, msg: Any, ext: Any) -> None:
         parent, task, index = split_route(state.key.path)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -36,7 +36,7 @@ from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
-from tornflow.runtime.codec import decode, encode, mark_split
+from tornflow.runtime.codec import decode, decode_context, encode, mark_split
 from tornflow.spi.storage import Storage
 
 _log = structlog.get_logger("tornflow.runner")
@@ -166,6 +166,14 @@ class Runner:
             self._lanes.move_to_end(key)
             return lane.scope
         return await self._load(key)
+
+    async def context(self, key: ScopeKey) -> dict[str, Any] | None:
+        """Return a copy of the context of a scope as last committed; cheaper than ``view`` where it must be read."""
+        if key in self._lanes:
+            scope = await self.view(key)
+            return None if scope is None else dict(scope.state.context)
+        found = await self._storage.load(key)
+        return None if found is None else decode_context(found)
 
     async def stored(self, key: ScopeKey) -> tuple[ScopeState, frozenset[str]] | None:
         """Return the state in the store and the names of its parts."""

@@ -8,7 +8,7 @@ from typing import Any
 from tornflow.api.base import JSON, EdgeHandler, UnknownPath
 from tornflow.api.rill.errors import error_answer
 from tornflow.api.routes import Answer
-from tornflow.model.jsontext import dumps
+from tornflow.model.jsontext import NullFree, dumps
 
 # rill-http-api 2.5. `Authorization` is what the web UI sends when it is served from another origin;
 # `Idempotency-Key` is ours.
@@ -55,7 +55,9 @@ def without_nulls(value: Any) -> bytes:
 
 
 def _pruned(value: Any) -> Any:
-    # A call per text or number would double the time that 100,000 groups take.
+    # A call per text or number would double the time that a large context takes.
+    if isinstance(value, NullFree):
+        return value
     if isinstance(value, dict):
         return {
             name: _pruned(member) if isinstance(member, _CONTAINERS) else member

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tornflow.model.descriptor import Descriptor, Task
-from tornflow.model.execution import GroupsState, Mark, ScopeState, TaskState
+from tornflow.model.execution import GroupsState, ScopeState, TaskState
+from tornflow.model.jsontext import NullFree
 from tornflow.model.status import Category, FlowStatus, TaskStatus
 
 Json = dict[str, Any]
@@ -20,13 +21,6 @@ Degrades = Mapping[str, Sequence[bool]]
 
 _TIMES = ("start_time", "end_time", "expected_cost")
 _WITH_GROUPS = (Category.FOREACH, Category.CHOICE)
-_GROUP_STATUS = {
-    Mark.WAITING: "READY",
-    Mark.RUNNING: "RUNNING",
-    Mark.SUCCEED: "SUCCEED",
-    Mark.FAILED: "FAILED",
-    Mark.SKIPPED: "SKIPPED",
-}
 
 
 def unknown_execution() -> Json:
@@ -126,15 +120,12 @@ def task_view(task: Task, state: TaskState | None, prefix: str = "", *, degrades
 def group_members(groups: GroupsState) -> Json:
     """Return ``"0" -> "SUCCEED"`` (raw names, unlike those of tasks: rill-http-api 4.1) and ``"0" -> identity``.
 
-    One pass over the marks: a foreach may have 100,000 groups.
+    A foreach may have 100,000 groups: the words are kept, not made here.
     """
-    names = tuple(map(str, range(groups.total)))
-    members: Json = {
-        "sub_group_index_to_status": dict(zip(names, map(_GROUP_STATUS.__getitem__, groups.marks), strict=True))
-    }
+    members: Json = {"sub_group_index_to_status": groups.words()}
     if groups.identities is not None:
-        found = zip(names, groups.identities, strict=True)
-        members["sub_group_index_to_identity"] = {name: identity for name, identity in found if identity is not None}
+        found = enumerate(groups.identities)
+        members["sub_group_index_to_identity"] = NullFree((str(i), name) for i, name in found if name is not None)
     return members
 
 
