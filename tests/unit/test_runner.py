@@ -484,3 +484,41 @@ async def test_a_node_takes_over_what_a_dead_one_had_in_hand() -> None:
         assert {one.idempotency_key for one in first.attempts} == {one.idempotency_key for one in second.attempts}
         await inner.open()
         store.error = None
+
+
+# --- sub-flows and callbacks
+
+
+async def test_starting_a_sub_flow_twice_for_one_attempt_gives_one_child() -> None:
+    async with running(work := Work()) as (engine, _store):
+        execution_id = await engine.service.submit("demo:async", {})
+        await until(lambda: len(work.attempts) == 1)
+        starts = (engine.service.start_child(work.attempts[0], "demo:sync", {}) for _ in range(5))
+        assert len(set(await asyncio.gather(*starts))) == 1
+        assert execution_id not in {one.execution_id for one in work.attempts[1:]}
+
+
+async def test_a_callback_is_sent_once_and_again_only_after_a_crash() -> None:
+    asked, release = 0, asyncio.Event()
+
+    async def held(attempt: Attempt) -> Outcome:
+        nonlocal asked
+        if attempt.task_name:
+            return Answered({"v": 1})
+        asked += 1
+        if asked == 1:
+            await release.wait()
+        return Answered({})
+
+    inner = open_memory("memory://", {})
+    async with running(Work(held), Watched(inner)) as (engine, store):
+        callback = '{"resourceName": "test://told"}'
+        execution_id = await engine.service.submit("demo:sync", {}, callback=callback)
+        await until(lambda: asked == 1)
+        assert list(await store.owners()) == [engine.node_id]
+        await engine.courier.close()  # the process dies with the callback under way
+    async with running(Work(held), Watched(inner)) as (engine, store):
+        await until(lambda: asked == 2)
+        await engine.runner.drain()
+        stored = await engine.runner.stored(key_of(execution_id))
+        assert stored is not None and stored[0].status == "SUCCEED"
