@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
+from tornflow_task_http.deadline import Deadline
 from tornflow_task_http.policy import NetworkPolicy, is_address
 from tornflow_task_http.request import OutboundRequest
 from tornflow_task_http.resolver import AddressRefused
@@ -57,9 +57,10 @@ class Exchange:
         self._settings = settings
         self._refusal = _literal_check(settings.policy)
         self._wire = Wire(settings)
-        self._longest_s = settings.connect_timeout_s + settings.read_timeout_s
+        self._deadline = Deadline(settings.connect_timeout_s + settings.read_timeout_s)
 
     async def close(self) -> None:
+        self._deadline.close()
         await self._wire.close()
 
     async def send(self, request: OutboundRequest) -> bytes | Broken:
@@ -112,7 +113,7 @@ class Exchange:
         place = self._wire.place(base)
         if reason := self._refusal(place.host):
             return Broken(f"not reachable by policy: {reason}", Again.NO)
-        async with asyncio.timeout(self._longest_s):
+        with self._deadline():
             connection, message, content = await self._ask(place, method, query, headers, body)
             try:
                 if 200 <= message.code < 300:
