@@ -159,7 +159,8 @@ class Play:
             program = self.children[definition.resource_name.rpartition(":")[2]]
             parent = None
             if definition.pattern == "flow_sync":
-                parent = ParentLink(scope.state.key.execution_id, "", command.task, command.attempt)
+                key = scope.state.key
+                parent = ParentLink(key.execution_id, key.path, command.task, command.attempt, scope.state.generation)
             child = self.start(program, dict(command.input), parent)
             return AttemptEnded(self.now, command.task, command.attempt, {"execution_id": child.state.key.execution_id})
         name = instance_name(scope.state.key.path, command.task)
@@ -181,7 +182,7 @@ class Play:
             parent,
             ChildEnded(
                 self.now, state.parent.task, state.parent.attempt, state.key.execution_id, state.status,
-                state.context, state.code, state.msg, state.ext,
+                state.context, state.code, state.msg, state.ext, state.parent.generation,
             ),
         )  # fmt: skip
 

@@ -28,6 +28,7 @@ from tornflow.engine.events import (
     AttemptEnded,
     ChildEnded,
     Continued,
+    Degraded,
     Delivered,
     Event,
     EventHandedOver,
@@ -43,11 +44,11 @@ from tornflow.engine.events import (
     TimerFired,
     WaiterArrived,
 )
-from tornflow.engine.groups import STOP, group_state, run_of
+from tornflow.engine.groups import STEER, STOP, group_state, run_of
 from tornflow.engine.program import Program, Rules
 from tornflow.engine.scope import Scope
 from tornflow.engine.suspense import AWAIT
-from tornflow.engine.transition import STEER, apply
+from tornflow.engine.transition import apply
 from tornflow.errors import RequestError
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.execution import Generation, Mark, ParentLink, ScopeKey, ScopeState
@@ -220,7 +221,7 @@ class World:
     ) -> None:
         idempotency_key = f"{key}/{generation}/{command.task}/{command.attempt}"
         if idempotency_key not in self.started:
-            link = ParentLink(key.execution_id, key.path, command.task, command.attempt)
+            link = ParentLink(key.execution_id, key.path, command.task, command.attempt, generation)
             program = self.children[definition.resource_name]
             parent = link if definition.pattern == "flow_sync" else None
             self.started[idempotency_key] = self.start(program, {}, parent)
@@ -298,6 +299,8 @@ class World:
         elif message_id.startswith(STEER):
             event = Paused(self.now) if scope.state.is_paused else Resumed(self.now)
             for one in self.below(key.execution_id, f"{key.path}-" if key.path else ""):
+                for task, (current, followings) in scope.state.degrade.items():
+                    self.send(one, Degraded(self.now, task, current, followings))
                 self.send(one, event)
         elif message_id.startswith(TERMINATE):
             self.send(ScopeKey(message["child"]), Terminated(self.now))
@@ -319,8 +322,9 @@ class World:
         assert link is not None
         if state.status.is_completed or state.status is FlowStatus.KEY_SUCCEED:
             event = ChildEnded(
-                self.now, link.task, link.attempt, state.key.execution_id, state.status, dict(state.context)
-            )
+                self.now, link.task, link.attempt, state.key.execution_id, state.status, dict(state.context),
+                generation=link.generation,
+            )  # fmt: skip
             self.later(ScopeKey(link.execution_id, link.path), event)
 
     # --- time

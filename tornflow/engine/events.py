@@ -51,7 +51,10 @@ class TaskCompleted:
 
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
-    """The sub-flow that an attempt started has ended; ``context`` is its final root context."""
+    """The sub-flow that an attempt started has ended; ``context`` is its final root context.
+
+    ``generation`` is that of the scope whose task waits.
+    """
 
     at: int
     task: str
@@ -62,6 +65,7 @@ class ChildEnded:
     code: str | None = None
     msg: str | None = None
     ext: Mapping[str, Any] | None = None
+    generation: Generation = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,8 @@ def child_ended(turn: Turn, event: ChildEnded) -> None:
     task = turn.scope.peek(event.task)
     if task is None or task.attempt != event.attempt or task.status not in _AWAITING:
         return
+    if event.generation != turn.scope.state.generation:
+        return  # a child of a run before the last redo
     if task.is_in_flight:  # the child was quicker than the answer that announces it
         attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, {"execution_id": event.child_id}))
         if task.status is not TaskStatus.RUNNING:

@@ -26,6 +26,8 @@ from tornflow.model.status import FlowStatus, TaskStatus
 BATCH = 64
 NOTHING_TO_LOOP = "loop collection or subTasks empty"
 STOP = "stop:"
+STEER = "steer:"
+"""Message: tell every group what was decided for all of them: whether they pause, which tasks are degraded."""
 _NAMED = 1000  # so many groups at most are named in a message; more are found by their path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornflow.engine.ending import finish
 from tornflow.engine.events import Degraded, Redone, StatusForced
-from tornflow.engine.groups import stop_groups
+from tornflow.engine.groups import STEER, stop_groups
 from tornflow.engine.program import Graph
 from tornflow.engine.turn import MISSING, Turn, positive_integer, restore
 from tornflow.errors import IllegalTransition, LimitExceeded
@@ -135,6 +135,8 @@ def degraded(turn: Turn, event: Degraded) -> None:
         return
     state.degrade[event.task] = flags
     turn.scope.is_dirty = True
+    if turn.scope.open_groups:
+        turn.post_message(f"{STEER}{turn.at}", {})
 
 
 def status_forced(turn: Turn, event: StatusForced) -> None:

@@ -84,9 +84,6 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
             settle(turn)
 
 
-STEER = "steer:"
-"""Message: tell every group below this scope whether it is paused."""
-
 _WORKS_ON_FINISHED = (Degraded, Redone, StatusForced, EventReturned)
 
 
@@ -209,7 +206,7 @@ def _set_paused(turn: Turn, is_paused: bool) -> None:
     state.is_paused = is_paused
     turn.scope.is_dirty = True
     if turn.scope.open_groups:
-        turn.post_message(f"{STEER}{turn.at}", {})
+        turn.post_message(f"{groups.STEER}{turn.at}", {})
 
 
 def _belongs_to(generation: Generation, run: Generation) -> bool:

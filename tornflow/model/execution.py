@@ -122,12 +122,13 @@ class TaskState:
 
 @dataclass(frozen=True, slots=True)
 class ParentLink:
-    """The task of another scope that waits for this execution to end."""
+    """The attempt of a task of another scope that waits for this execution to end."""
 
     execution_id: str
     path: str
     task: str
     attempt: int
+    generation: Generation = ()
 
 
 @dataclass(slots=True)

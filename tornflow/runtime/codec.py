@@ -107,7 +107,7 @@ def _head(state: ScopeState, *, is_inline: bool) -> dict[str, Any]:
         head["event_number"] = state.event_number
     if state.parent is not None:
         parent = state.parent
-        head["parent"] = [parent.execution_id, parent.path, parent.task, parent.attempt]
+        head["parent"] = [parent.execution_id, parent.path, parent.task, parent.attempt, parent.generation]
     if is_inline:
         head["context"] = state.context
         head["tasks"] = [_task_row(task, is_inline=True) for task in state.tasks.values()]
@@ -271,7 +271,7 @@ def _state(key: ScopeKey, head: Mapping[str, Any]) -> ScopeState:
         dag_name=head["dag"],
         idempotency_key=head.get("idem"),
         callback=head.get("callback"),
-        parent=ParentLink(*parent) if parent else None,
+        parent=_parent(parent) if parent else None,
         routes=head.get("routes", []),
         outbox=head.get("outbox", {}),
         expires_at=head.get("expires"),
@@ -282,6 +282,11 @@ def _state(key: ScopeKey, head: Mapping[str, Any]) -> ScopeState:
         waiters=head.get("waiters", []),
         event_number=head.get("event_number", 0),
     )
+
+
+def _parent(row: list[Any]) -> ParentLink:
+    execution_id, path, task, attempt, generation = row
+    return ParentLink(execution_id, path, task, attempt, tuple(generation))
 
 
 def mark_split(scope: Scope) -> None:

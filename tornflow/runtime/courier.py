@@ -17,6 +17,7 @@ import structlog
 from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE, TERMINATE
 from tornflow.engine.events import (
     ChildEnded,
+    Degraded,
     Delivered,
     Event,
     EventHandedOver,
@@ -26,11 +27,10 @@ from tornflow.engine.events import (
     Terminated,
     WaiterArrived,
 )
-from tornflow.engine.groups import STOP
+from tornflow.engine.groups import STEER, STOP
 from tornflow.engine.mapping import MappingError, TransformCompiler, compile_input
 from tornflow.engine.scope import Scope
 from tornflow.engine.suspense import AWAIT
-from tornflow.engine.transition import STEER
 from tornflow.errors import RequestError, StorageUnavailable, TornflowError
 from tornflow.model.descriptor import CallbackConfig, MappingRule
 from tornflow.model.execution import ScopeKey
@@ -131,8 +131,11 @@ class Courier:
             scope = await self._patiently(lambda: self._runner.view(key))
             if scope is not None:
                 at = self._clock()
+                prefix = f"{key.path}-" if key.path else ""
+                for task, (current, followings) in list(scope.state.degrade.items()):
+                    await self._tell_groups(key.execution_id, prefix, Degraded(at, task, current, followings))
                 event = Paused(at) if scope.state.is_paused else Resumed(at)
-                await self._tell_groups(key.execution_id, f"{key.path}-" if key.path else "", event)
+                await self._tell_groups(key.execution_id, prefix, event)
 
     async def _tell_groups(self, execution_id: str, prefix: str, event: Event) -> None:
         """Apply an event to every group whose path starts with ``prefix``, page by page."""
@@ -178,7 +181,7 @@ class Courier:
             return  # redone meanwhile: it will be told at the next end
         event = ChildEnded(
             self._clock(), parent.task, parent.attempt, state.key.execution_id,
-            state.status, state.context, state.code, state.msg, state.ext,
+            state.status, state.context, state.code, state.msg, state.ext, parent.generation,
         )  # fmt: skip
         # Refused when the parent is gone or no longer waits: then there is nobody to tell.
         await self._insist(ScopeKey(parent.execution_id, parent.path), event)

@@ -136,16 +136,20 @@ class Engine:
             ConfigError, StorageUnavailable: nothing is left open.
         """
         await self.storage.open()
-        for task_type in self._distinct_task_types():
-            await task_type.start(_Host(self.service, self._settings, task_type.protocols[0]))
-        await self.timers.start()
-        await self.node.start()
+        try:
+            for task_type in self._distinct_task_types():
+                await task_type.start(_Host(self.service, self._settings, task_type.protocols[0]))
+            await self.timers.start()
+            await self.node.start()
+        except BaseException:
+            await self.close()
+            raise
         self.service.closed_because = ""
 
     async def close(self, grace_s: float = 0) -> None:
         """Drain: no new attempt, wait up to ``grace_s`` for those in flight, store every event in hand, close."""
         self.service.closed_because = "the server is draining"
-        await self.node.stop()
+        self.node.drain()
         self.timers.stop()
         await self.dispatcher.close(grace_s)
         await self.courier.close()
@@ -153,6 +157,7 @@ class Engine:
         await self.runner.drain()
         for task_type in self._distinct_task_types():
             await task_type.stop()
+        await self.node.stop()
         await self.storage.close()
 
     # --- Actor

@@ -45,6 +45,7 @@ class Node:
         self._started_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
         self._seen: dict[str, tuple[int, int]] = {}
+        self._is_draining = False
 
     async def start(self) -> None:
         """Beat once, take over what is orphaned, then keep doing both. Returns when recovery is done."""
@@ -56,7 +57,12 @@ class Node:
         self._tasks.append(asyncio.create_task(self._keep_sweeping()))
         self._tasks.append(asyncio.create_task(self._keep_watching()))
 
+    def drain(self) -> None:
+        """Take over nothing more, but go on beating: what is still in hand here must not be taken by others."""
+        self._is_draining = True
+
     async def stop(self) -> None:
+        """Sign off; from now on others may take over what is left."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,7 +122,8 @@ class Node:
         while True:
             try:
                 await self._beat()
-                await self.take_over()
+                if not self._is_draining:
+                    await self.take_over()
             except StorageError as error:
                 _log.warning("heartbeat failed", reason=str(error))
             await asyncio.sleep(self._beat_s)

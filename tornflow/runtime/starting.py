@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
-from tornflow.engine.events import Submitted
+from tornflow.engine.events import Submitted, Terminated
 from tornflow.engine.program import NOTHING, Program
 from tornflow.errors import (
     AdmissionRefused,
@@ -26,7 +26,7 @@ from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import Json, ParentLink, ScopeKey, ScopeState
 from tornflow.model.jsontext import dumps, loads
 from tornflow.model.names import split_instance
-from tornflow.model.status import Pattern
+from tornflow.model.status import FlowStatus, Pattern
 from tornflow.runtime.catalog import Catalog, Entry
 from tornflow.runtime.runner import Runner
 from tornflow.runtime.time_uuid import TimeUuids
@@ -156,12 +156,23 @@ class Starting:
         state.routes = routes
         state.idempotency_key = attempt.idempotency_key
         if attempt.pattern == Pattern.FLOW_SYNC:
-            state.parent = ParentLink(key.execution_id, key.path, task, attempt.number)
+            scope = await self._runner.view(key) if key.path else parent
+            generation = scope.state.generation if scope is not None else ()
+            state.parent = ParentLink(key.execution_id, key.path, task, attempt.number, generation)
         try:
             await self._create(state, entry)
         except DuplicateKey as duplicate:
             return str(duplicate.details["execution_id"])
+        if state.parent is not None:
+            await self._stop_orphan(state)
         return state.key.execution_id
+
+    async def _stop_orphan(self, state: ScopeState) -> None:
+        """A parent that was terminated while its child came into being could not pass that on."""
+        assert state.parent is not None
+        parent = await self._runner.view(ScopeKey(state.parent.execution_id))
+        if parent is None or parent.state.status is FlowStatus.TERMINATED:
+            await self._runner.apply(state.key, Terminated(self._clock()))
 
     # --- inside
 
