@@ -100,6 +100,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         plugins=_PluginSections(settings),
         outbound=settings.outbound_values(),
         cache_scopes=engine.cache_scopes,
+        cache_bytes=engine.cache_bytes,
         head_inline_limit_bytes=engine.head_inline_limit_bytes,
         finished_retention_s=engine.finished_retention_s,
         timer_horizon_s=engine.timer_horizon_s,

@@ -15,7 +15,7 @@ from tornflow.engine.events import AttemptEnded, EventRaised, Paused, Resumed, S
 from tornflow.engine.scope import Scope
 from tornflow.errors import ExecutionNotFound, LimitExceeded, RevisionConflict, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
-from tornflow.runtime import runner as runner_module
+from tornflow.runtime import faults
 from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.spi.storage import ScopeWrite, Storage, StoredScope
@@ -215,7 +215,7 @@ async def test_a_request_that_breaks_a_step_is_refused_and_the_lane_goes_on(monk
 def _break_on(monkeypatch: pytest.MonkeyPatch, kind: type, times: int = 1_000_000) -> None:
     """Make the step of some events raise, as a bug would."""
     left = times
-    real = runner_module.apply
+    real = faults.apply
 
     def apply(scope: Scope, event: Any, commands: list[Command]) -> None:
         nonlocal left
@@ -225,7 +225,7 @@ def _break_on(monkeypatch: pytest.MonkeyPatch, kind: type, times: int = 1_000_00
             raise RuntimeError("a bug")
         real(scope, event, commands)
 
-    monkeypatch.setattr(runner_module, "apply", apply)
+    monkeypatch.setattr(faults, "apply", apply)
 
 
 async def test_an_answer_that_breaks_its_step_fails_the_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,9 @@ class EngineSettings:
         64, "tasks without I/O that one step carries out before it commits", unit="tasks", minimum=1
     )
     cache_scopes: int = setting(2000, "recent scopes kept in memory", unit="scopes", minimum=1)
+    cache_bytes: int = setting(
+        64 * MIB, "their stored size together; in memory they take five to seven times that", unit="bytes", minimum=MIB
+    )
     cache_flows: int = setting(500, "compiled descriptors kept in memory", unit="descriptors", minimum=1)
     context_limit_bytes: int = setting(MIB, "largest context of one scope as JSON", unit="bytes", minimum=1024)
     head_inline_limit_bytes: int = setting(

@@ -28,8 +28,8 @@ class Scope:
 
     __slots__ = (
         "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_tasks", "env", "failed", "graph", "is_dirty",
-        "is_new", "keyed", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_status",
-        "starting", "state", "storage_form", "waiting",
+        "is_new", "keyed", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_bytes",
+        "saved_status", "starting", "state", "storage_form", "waiting",
     )  # fmt: skip
 
     def __init__(self, state: ScopeState, program: Program, rules: Rules, *, is_new: bool = False) -> None:
@@ -43,6 +43,7 @@ class Scope:
         self.dirty_tasks: set[str] = set()
         self.dirty_context: set[str] = set()
         self.saved_status: FlowStatus | None = None if is_new else state.status
+        self.saved_bytes = 0  # of the stored form, about
         self.storage_form: Any = None  # the codec's note on how this scope lies in the store
         self.starting: set[str] = set()  # tasks whose next groups are being stored right now
         self._sizes: dict[str, int] | None = None

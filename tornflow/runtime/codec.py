@@ -37,6 +37,8 @@ def encode(scope: Scope, node_id: str, inline_limit_bytes: int, *, is_fresh: boo
     else:
         head = dumps(_head(state, is_inline=False))
         parts = _parts(state, scope.dirty_tasks, scope.dirty_context)
+    # A later write of a split scope holds what changed only, so the largest so far stands for the whole.
+    scope.saved_bytes = max(scope.saved_bytes, len(head) + sum(len(body or b"") for body in parts.values()))
     is_news = state.key.path == "" and scope.saved_status is not state.status
     return ScopeWrite(
         key=state.key,

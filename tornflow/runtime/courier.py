@@ -35,6 +35,7 @@ from tornflow.errors import RequestError, StorageUnavailable, TornflowError
 from tornflow.model.descriptor import CallbackConfig, MappingRule
 from tornflow.model.execution import ScopeKey
 from tornflow.model.status import FlowStatus
+from tornflow.runtime.births import Births
 from tornflow.runtime.dispatcher import Dispatcher
 from tornflow.runtime.runner import Runner
 from tornflow.spi.storage import Storage
@@ -56,6 +57,7 @@ class Courier:
         self,
         storage: Storage,
         runner: Runner,
+        births: Births,
         dispatcher: Dispatcher,
         transforms: TransformCompiler,
         callback_body: CallbackBody,
@@ -63,6 +65,7 @@ class Courier:
     ) -> None:
         self._storage = storage
         self._runner = runner
+        self._births = births
         self._dispatcher = dispatcher
         self._transforms = transforms
         self._callback_body = callback_body
@@ -117,7 +120,7 @@ class Courier:
         return True
 
     async def _stop_groups(self, execution_id: str, message: Mapping[str, Any]) -> None:
-        await self._runner.created(execution_id)
+        await self._births.over(execution_id)
         event = Terminated(self._clock(), tuple(message["generation"]))
         if "indices" not in message:
             await self._tell_groups(execution_id, message["prefix"], event)
@@ -127,7 +130,7 @@ class Courier:
     async def _steer(self, key: ScopeKey) -> None:
         """Tell the groups what holds now. One at a time: of two quick changes the last one must win everywhere."""
         async with self._steering:
-            await self._runner.created(key.execution_id)
+            await self._births.over(key.execution_id)
             scope = await self._patiently(lambda: self._runner.view(key))
             if scope is not None:
                 at = self._clock()

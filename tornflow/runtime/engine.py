@@ -30,6 +30,7 @@ from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.names import instance_name
+from tornflow.runtime.births import Births
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.courier import CallbackBody, Courier
 from tornflow.runtime.discovery import Plugins
@@ -64,6 +65,7 @@ class EngineSettings:
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outbound: Mapping[str, Any] = field(default_factory=dict)
     cache_scopes: int = 2000
+    cache_bytes: int = 64 << 20
     head_inline_limit_bytes: int = 16_384
     finished_retention_s: float = 86_400
     timer_horizon_s: float = 60
@@ -97,6 +99,7 @@ class Engine:
             RunnerSettings(
                 self.node_id,
                 settings.cache_scopes,
+                settings.cache_bytes,
                 settings.head_inline_limit_bytes,
                 int(settings.finished_retention_s * 1000),
             ),
@@ -106,8 +109,9 @@ class Engine:
         task_types.update(dict.fromkeys(references.protocols, references))
         self.dispatcher = Dispatcher(task_types, self.runner.post, now_ms, settings.dispatch)
         self.timers = Timers(storage, self._fire, now_ms, horizon_ms=int(settings.timer_horizon_s * 1000))
-        self.grouping = Grouping(self.runner, self.dispatcher, now_ms)
-        self.courier = Courier(storage, self.runner, self.dispatcher, transforms, callback_body, now_ms)
+        births = Births()
+        self.grouping = Grouping(self.runner, births, self.dispatcher, now_ms)
+        self.courier = Courier(storage, self.runner, births, self.dispatcher, transforms, callback_body, now_ms)
         self.node = Node(
             self.node_id,
             storage,

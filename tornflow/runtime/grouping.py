@@ -29,6 +29,7 @@ from tornflow.errors import RevisionConflict, StorageUnavailable
 from tornflow.model.execution import Generation, GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.names import instance_name, split_route
 from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.runtime.births import Births
 from tornflow.runtime.dispatcher import Dispatcher
 from tornflow.runtime.runner import Runner
 
@@ -41,8 +42,9 @@ _AT_ONCE = 64
 
 
 class Grouping:
-    def __init__(self, runner: Runner, dispatcher: Dispatcher, clock: Callable[[], int]) -> None:
+    def __init__(self, runner: Runner, births: Births, dispatcher: Dispatcher, clock: Callable[[], int]) -> None:
         self._runner = runner
+        self._births = births
         self._dispatcher = dispatcher
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,7 +82,7 @@ class Grouping:
     # --- starting
 
     async def _start(self, scope: Scope, name: str, generation: Generation, states: list[ScopeState]) -> None:
-        with self._runner.creating(scope.state.key.execution_id):
+        with self._births.of(scope.state.key.execution_id):
             await asyncio.gather(*(self._create(scope, state) for state in states))
         await self._catch_up(scope.state.key, name, generation, states)
         while self._dispatcher.waiting > _ROOM:
@@ -139,7 +141,7 @@ class Grouping:
         if groups is None:
             return
         running = [index for index, mark in enumerate(groups.marks) if mark == Mark.RUNNING]
-        with self._runner.creating(scope.state.key.execution_id):
+        with self._births.of(scope.state.key.execution_id):
             for start in range(0, len(running), _AT_ONCE):
                 page = running[start : start + _AT_ONCE]
                 states = await asyncio.gather(*(self._review_one(scope, task, index) for index in page))

@@ -30,6 +30,7 @@ class EngineMetrics(Collector):
         yield GaugeMetricFamily("tornflow_attempts_in_flight", "Attempts being carried out", dispatcher.in_flight)
         yield GaugeMetricFamily("tornflow_attempts_waiting", "Attempts waiting for a place", dispatcher.waiting)
         yield GaugeMetricFamily("tornflow_scopes_cached", "Scopes held in memory", runner.cached)
+        yield GaugeMetricFamily("tornflow_scopes_cached_bytes", "Their stored size", runner.cached_bytes)
         yield GaugeMetricFamily("tornflow_timers_armed", "Timers due within the horizon", engine.timers.armed)
         yield GaugeMetricFamily("tornflow_storage_up", "1 when the last write was stored", 0 if runner.trouble else 1)
 

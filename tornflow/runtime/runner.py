@@ -9,34 +9,24 @@ because losing one would leave a flow waiting for ever.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
 import structlog
 
 from tornflow.engine.commands import Command
-from tornflow.engine.events import (
-    AttemptEnded,
-    ChildEnded,
-    Continued,
-    Event,
-    GroupEnded,
-    GroupsGathered,
-    GroupsStarted,
-    Recovered,
-    StatusForced,
-    TimerFired,
-)
+from tornflow.engine.events import Event
 from tornflow.engine.program import Program, Rules
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.runtime.codec import decode, decode_context, encode, mark_split
+from tornflow.runtime.faults import Broken, try_to_apply, without_broken
+from tornflow.runtime.lanes import Entry, Lane, Lanes, Waiter, answer
 from tornflow.spi.storage import Storage
 
 _log = structlog.get_logger("tornflow.runner")
@@ -46,8 +36,6 @@ _LONGEST_PAUSE_S = 2.0
 _LAST_PAUSE_S = 0.5  # while draining: who must pause longer gives up
 _BATCH = 256
 
-Waiter = asyncio.Future[None] | None
-_Entry = tuple[Event, Waiter]
 ProgramSource = Callable[[ScopeState], Awaitable[Program]]
 
 
@@ -65,18 +53,9 @@ class Actor(Protocol):
 class RunnerSettings:
     node_id: str
     cache_scopes: int = 2000
+    cache_bytes: int = 64 << 20
     head_inline_limit_bytes: int = 16_384
     finished_retention_ms: int = 86_400_000
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    key: ScopeKey
-    queue: deque[tuple[Event, Waiter]] = field(default_factory=deque)
-    scope: Scope | None = None
-    is_running: bool = False
-    viewers: list[asyncio.Future[Scope | None]] = field(default_factory=list)
-    singles: int = 0  # so many events are applied one by one, to find the one that cannot be stored
 
 
 class Runner:
@@ -89,9 +68,8 @@ class Runner:
         self._programs = programs
         self._rules = rules
         self._settings = settings
-        self._lanes: OrderedDict[ScopeKey, _Lane] = OrderedDict()
+        self._lanes = Lanes(settings.cache_scopes, settings.cache_bytes)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._births: dict[str, set[asyncio.Future[None]]] = {}
         self._is_draining = False
         self.commits = self.events = self.conflicts = 0
         self.trouble = ""  # why the store could not take the last write
@@ -117,10 +95,10 @@ class Runner:
         Raises:
             RevisionConflict: the scope exists. DuplicateKey: the idempotency key is taken. Nothing was stored.
         """
-        lane = self._lane(state.key)
+        lane = self._lanes.use(state.key)
         while lane.is_running:  # only when the id of a finished execution is used again
             await asyncio.sleep(0.001)
-            lane = self._lane(state.key)
+            lane = self._lanes.use(state.key)
         lane.is_running = True
         try:
             scope = Scope(state, program, self._rules, is_new=True)
@@ -156,20 +134,18 @@ class Runner:
         """
         lane = self._lanes.get(key)
         if lane is not None and lane.is_running:
-            viewer: asyncio.Future[Scope | None] = asyncio.get_running_loop().create_future()
-            lane.viewers.append(viewer)
-            scope = await viewer
+            scope = await lane.look()
             if scope is not None:
                 return scope
             lane = self._lanes.get(key)
         if lane is not None and lane.scope is not None and not lane.is_running:
-            self._lanes.move_to_end(key)
+            self._lanes.use(key)
             return lane.scope
         return await self._load(key)
 
     async def context(self, key: ScopeKey) -> dict[str, Any] | None:
         """Return a copy of the context of a scope as last committed; cheaper than ``view`` where it must be read."""
-        if key in self._lanes:
+        if self._lanes.get(key) is not None:
             scope = await self.view(key)
             return None if scope is None else dict(scope.state.context)
         found = await self._storage.load(key)
@@ -180,26 +156,6 @@ class Runner:
         found = await self._storage.load(key)
         return None if found is None else (decode(found)[0], frozenset(found.parts))
 
-    @contextmanager
-    def creating(self, execution_id: str) -> Iterator[None]:
-        """Mark that groups of an execution are being stored: who must reach all its groups waits for them."""
-        births = self._births.setdefault(execution_id, set())
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        births.add(over)
-        try:
-            yield
-        finally:
-            over.set_result(None)
-            births.discard(over)
-            if not births:
-                self._births.pop(execution_id, None)
-
-    async def created(self, execution_id: str) -> None:
-        """Return when the groups that are being stored now are stored."""
-        births = self._births.get(execution_id)
-        if births:
-            await asyncio.wait(births)
-
     async def drain(self) -> None:
         """Stop acting on commands and return when every event in hand is stored.
 
@@ -207,7 +163,7 @@ class Runner:
         recovery, as after a crash.
         """
         self._is_draining = True
-        while any(lane.is_running or lane.queue for lane in self._lanes.values()):
+        while not self._lanes.are_at_rest:
             self._idle.clear()
             await self._idle.wait()
 
@@ -215,55 +171,37 @@ class Runner:
     def cached(self) -> int:
         return len(self._lanes)
 
+    @property
+    def cached_bytes(self) -> int:
+        return self._lanes.bytes
+
     def forget(self, execution_id: str) -> None:
-        """Drop what is cached of an execution that was deleted; looks at all lanes, of which there are few."""
-        for key in [key for key in self._lanes if key.execution_id == execution_id]:
-            if not self._lanes[key].is_running:
-                del self._lanes[key]
+        """Drop what is cached of an execution that was deleted."""
+        self._lanes.forget(execution_id)
 
     # --- lanes
 
-    def _lane(self, key: ScopeKey) -> _Lane:
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane(key)
-        else:
-            self._lanes.move_to_end(key)
-        return lane
-
     def _put(self, key: ScopeKey, event: Event, waiter: Waiter) -> None:
-        lane = self._lane(key)
+        lane = self._lanes.use(key)
         lane.queue.append((event, waiter))
         if not lane.is_running:
             self._wake(lane)
 
-    def _wake(self, lane: _Lane) -> None:
+    def _wake(self, lane: Lane) -> None:
         lane.is_running = True
         task = asyncio.get_running_loop().create_task(self._run(lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _rest(self, lane: _Lane) -> None:
-        _show(lane)
+    def _rest(self, lane: Lane) -> None:
+        lane.show()
         if lane.queue:
             self._wake(lane)
             return
-        if lane.scope is None:
-            self._lanes.pop(lane.key, None)
-        self._evict()
+        self._lanes.settle(lane)
         self._idle.set()
 
-    def _evict(self) -> None:
-        """Keep at most ``cache_scopes`` lanes; those at work stay. Looks at few lanes each time."""
-        surplus = len(self._lanes) - self._settings.cache_scopes
-        for key in [key for key, _ in zip(self._lanes, range(min(surplus, 8)), strict=False)] if surplus > 0 else ():
-            lane = self._lanes[key]
-            if lane.is_running or lane.queue:
-                self._lanes.move_to_end(key)
-            else:
-                del self._lanes[key]
-
-    async def _run(self, lane: _Lane) -> None:
+    async def _run(self, lane: Lane) -> None:
         pause_s = _FIRST_PAUSE_S
         try:
             while lane.queue:
@@ -271,7 +209,7 @@ class Runner:
                     await self._turn(lane)
                     pause_s = _FIRST_PAUSE_S
                     if lane.viewers:
-                        _show(lane)
+                        lane.show()
                         await asyncio.sleep(0)  # their turn to look, before the next step changes anything
                 except RevisionConflict:
                     self.conflicts += 1
@@ -280,8 +218,8 @@ class Runner:
                     lane.scope = None
                     if not isinstance(error, StorageError):
                         _log.exception("a turn broke", execution_id=lane.key[0])
-                    _refuse_requests(lane, error if isinstance(error, TornflowError) else _Broken(str(error)))
-                    _show(lane)
+                    lane.refuse_requests(error if isinstance(error, TornflowError) else Broken(str(error)))
+                    lane.show()
                     if self._is_draining and pause_s > _LAST_PAUSE_S:
                         _log.error("not stored before the end; recovery will do it again", execution_id=lane.key[0])
                         lane.queue.clear()
@@ -293,7 +231,7 @@ class Runner:
             lane.is_running = False
             self._rest(lane)
 
-    async def _turn(self, lane: _Lane) -> None:
+    async def _turn(self, lane: Lane) -> None:
         """Apply what is queued, save it, act. Events leave the queue only when their fate is sealed."""
         scope = lane.scope or await self._load_for(lane)
         if scope is None:
@@ -301,20 +239,20 @@ class Runner:
         commands: list[Command] = []
         batch = list(islice(lane.queue, 1 if lane.singles else _BATCH))
         self.events += len(batch)
-        refusals: list[TornflowError | None] = [_apply(scope, event, commands) for event, _ in batch]
-        if any(isinstance(refusal, _Broken) for refusal in refusals):
+        refusals: list[TornflowError | None] = [try_to_apply(scope, event, commands) for event, _ in batch]
+        if any(isinstance(refusal, Broken) for refusal in refusals):
             lane.scope = None  # half applied by a bug: start over without the event that broke
-            lane.queue = deque(_without_broken(batch, refusals, list(lane.queue)[len(batch) :]))
+            lane.queue = deque(without_broken(batch, refusals, list(lane.queue)[len(batch) :]))
             return
         if scope.is_dirty and not await self._save_or_blame(lane, scope, batch):
             return
         lane.singles = max(0, lane.singles - 1)
         for (_event, waiter), refusal in zip(batch, refusals, strict=True):
             lane.queue.popleft()
-            _answer(waiter, refusal)
+            answer(waiter, refusal)
         self._act(scope, commands)
 
-    async def _save_or_blame(self, lane: _Lane, scope: Scope, batch: list[_Entry]) -> bool:
+    async def _save_or_blame(self, lane: Lane, scope: Scope, batch: list[Entry]) -> bool:
         """Save a step; when it can never be stored, find the event that is to blame, then do without it."""
         try:
             await self._save(scope)
@@ -326,13 +264,13 @@ class Runner:
             if len(batch) > 1:
                 lane.singles = len(batch)
             else:
-                broken: list[TornflowError | None] = [_Broken(f"internal error: cannot be stored: {error}")]
-                lane.queue = deque(_without_broken(batch, broken, list(lane.queue)[1:]))
+                broken: list[TornflowError | None] = [Broken(f"internal error: cannot be stored: {error}")]
+                lane.queue = deque(without_broken(batch, broken, list(lane.queue)[1:]))
                 lane.singles = max(0, lane.singles - 1)
             return False
         return True
 
-    async def _load_for(self, lane: _Lane) -> Scope | None:
+    async def _load_for(self, lane: Lane) -> Scope | None:
         """Load the scope of a lane; when there is none to be had, refuse what is queued."""
         execution_id = lane.key.execution_id
         try:
@@ -341,10 +279,10 @@ class Runner:
             raise
         except Exception as error:
             _log.exception("an execution cannot be read", execution_id=execution_id)
-            _refuse_all(lane, _Broken(f"execution {execution_id} cannot be read: {error}"))
+            lane.refuse_all(Broken(f"execution {execution_id} cannot be read: {error}"))
             return None
         if lane.scope is None:
-            _refuse_all(lane, ExecutionNotFound(f"execution {execution_id} not found", execution_id=execution_id))
+            lane.refuse_all(ExecutionNotFound(f"execution {execution_id} not found", execution_id=execution_id))
         return lane.scope
 
     def _act(self, scope: Scope, commands: list[Command]) -> None:
@@ -382,82 +320,7 @@ class Runner:
             return None
         state, is_split = decode(stored)
         scope = Scope(state, await self._programs(state), self._rules)
+        scope.saved_bytes = len(stored.head) + sum(map(len, stored.parts.values()))
         if is_split:
             mark_split(scope)
         return scope
-
-
-class _Broken(TornflowError):
-    """A bug in a step; the event is dropped, the flow is kept."""
-
-    code = "internal_error"
-
-
-def _apply(scope: Scope, event: Event, commands: list[Command]) -> TornflowError | None:
-    try:
-        apply(scope, event, commands)
-    except TornflowError as error:
-        return error
-    except Exception as error:
-        _log.exception("a step broke", execution_id=scope.state.key.execution_id, kind=type(event).__name__)
-        return _Broken(f"internal error: {error}")
-    return None
-
-
-def _without_broken(
-    batch: list[_Entry], refusals: list[TornflowError | None], rest: list[_Entry]
-) -> Iterator[_Entry]:
-    for entry, refusal in zip(batch, refusals, strict=True):
-        if not isinstance(refusal, _Broken):
-            yield entry
-            continue
-        event, waiter = entry
-        _answer(waiter, refusal)
-        instead = _instead_of(event, refusal)
-        if instead is not None:
-            yield instead, None
-    yield from rest
-
-
-def _instead_of(event: Event, error: _Broken) -> Event | None:
-    """Nothing may wait for ever because of our bug: the attempt fails, or else the flow. Requests are just refused."""
-    if isinstance(event, AttemptEnded) and event.error is None:
-        return replace(event, value=None, error=error.message)
-    return StatusForced(event.at, False, error.message) if isinstance(event, _MUST_HAPPEN) else None
-
-
-_MUST_HAPPEN = (AttemptEnded, ChildEnded, Continued, GroupEnded, GroupsGathered, GroupsStarted, Recovered, TimerFired)
-
-
-def _answer(waiter: Waiter, refusal: TornflowError | None) -> None:
-    if waiter is None or waiter.done():
-        return
-    if refusal is None:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(refusal)
-
-
-def _refuse_all(lane: _Lane, error: TornflowError) -> None:
-    while lane.queue:
-        _event, waiter = lane.queue.popleft()
-        _answer(waiter, error)
-
-
-def _show(lane: _Lane) -> None:
-    """Let those who wait see the scope as it is stored; None sends them to the store."""
-    for viewer in lane.viewers:
-        if not viewer.done():
-            viewer.set_result(lane.scope)
-    lane.viewers.clear()
-
-
-def _refuse_requests(lane: _Lane, error: TornflowError) -> None:
-    """Requests learn that nothing was stored; events of our own stay in the queue."""
-    kept = deque[tuple[Event, Waiter]]()
-    for event, waiter in lane.queue:
-        if waiter is None:
-            kept.append((event, None))
-        else:
-            _answer(waiter, error)
-    lane.queue = kept
