@@ -8,7 +8,7 @@ import pytest
 
 from tests.golden.engine_play import Play
 from tornflow.engine.commands import Command
-from tornflow.engine.events import Degraded, EventRaised, Redone, TaskCompleted
+from tornflow.engine.events import Degraded, EventRaised, Paused, Redone, Resumed, TaskCompleted
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import LimitExceeded
@@ -57,3 +57,27 @@ def test_a_degrade_after_the_end_counts_for_the_next_redo() -> None:
     assert scope.state.status == "FAILED"
     play.send(scope, Redone(play.now, (), {}))
     assert (scope.state.status, scope.status_of("a")) == ("SUCCEED", "SKIPPED")
+
+
+LOOP = """
+workspace: demo
+dagName: ex
+type: flow
+tasks:
+- category: foreach
+  name: F
+  inputMappings: [{source: "[1]", target: $.input.l}]
+  iterationMapping: {collection: $.input.l, item: x}
+  tasks: [{category: function, name: w, pattern: task_async, resourceName: http://svc}]
+"""
+
+
+def test_two_orders_of_one_moment_are_two_messages() -> None:
+    play = Play(LOOP, {}, {})
+    scope = play.start(play.flow, {})
+    commands: list[Command] = []
+    apply(scope, Paused(play.now), commands)
+    scope.saved()
+    apply(scope, Resumed(play.now), commands)
+    # The delivery of the first must not take the second for done: its groups would stay paused for ever.
+    assert len(scope.state.outbox) == 2

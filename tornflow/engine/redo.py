@@ -136,7 +136,7 @@ def degraded(turn: Turn, event: Degraded) -> None:
     state.degrade[event.task] = flags
     turn.scope.is_dirty = True
     if turn.scope.open_groups:
-        turn.post_message(f"{STEER}{turn.at}", {})
+        turn.post_message(f"{STEER}{turn.scope.state.revision}", {})
 
 
 def status_forced(turn: Turn, event: StatusForced) -> None:

@@ -206,7 +206,7 @@ def _set_paused(turn: Turn, is_paused: bool) -> None:
     state.is_paused = is_paused
     turn.scope.is_dirty = True
     if turn.scope.open_groups:
-        turn.post_message(f"{groups.STEER}{turn.at}", {})
+        turn.post_message(f"{groups.STEER}{turn.scope.state.revision}", {})
 
 
 def _belongs_to(generation: Generation, run: Generation) -> bool:
