@@ -23,7 +23,7 @@ from tornflow.engine.commands import (
     ReviewGroups,
     StartGroups,
 )
-from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE, TERMINATE
+from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE, REPORT, TERMINATE
 from tornflow.engine.events import (
     AttemptEnded,
     ChildEnded,
@@ -273,9 +273,12 @@ class World:
         self.later(key, GroupsGathered(self.now, name, generation, contexts))
 
     def report(self, state: ScopeState, status: FlowStatus) -> None:
+        self.later(*self.reported(state, status))
+
+    def reported(self, state: ScopeState, status: FlowStatus) -> tuple[ScopeKey, GroupEnded]:
         path, task, index = split_route(state.key.path)
         event = GroupEnded(self.now, task, state.generation, index, status, state.code, state.msg, state.ext)
-        self.later(ScopeKey(state.key.execution_id, path), event)
+        return ScopeKey(state.key.execution_id, path), event
 
     # --- messages
 
@@ -292,6 +295,8 @@ class World:
             self.tell_parent(scope.state)
         elif message_id == CALLBACK_MESSAGE:
             self.callbacks.append(key.execution_id)
+        elif message_id.startswith(REPORT):
+            self.send(*self.reported(scope.state, FlowStatus(message["status"])))  # told before it is off the list
         elif message_id.startswith(STOP):
             for one in self.below(key.execution_id, message["prefix"]):
                 if "indices" not in message or one.path in {f"{message['prefix']}{i}" for i in message["indices"]}:

@@ -7,6 +7,7 @@ execution, its groups, its sub-flows; nothing is left to deliver and nobody has 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -325,11 +326,11 @@ def assert_all_over(world: World) -> None:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(flows(), STORY, st.sampled_from([0, 16_384]), st.booleans())
+@given(flows(), STORY, st.sampled_from([0, 16_384]), st.booleans(), st.booleans())
 def test_any_world_keeps_the_invariants_and_ends(
-    flow: dict[str, Any], story: list[tuple[str, int]], inline_limit: int, crashes_last: bool
+    flow: dict[str, Any], story: list[tuple[str, int]], inline_limit: int, crashes_last: bool, has_nodes: bool
 ) -> None:
-    world = World(CHILDREN, inline_limit, RULES)
+    world = World(CHILDREN, inline_limit, replace(RULES, has_nodes=has_nodes))
     root = ScopeKey(world.start(compiled(flow), {"v": 1} if len(story) % 2 else {}))
     for what, choice in story:
         tell(world, root, what, choice)

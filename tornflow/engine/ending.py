@@ -13,6 +13,7 @@ from tornflow.model.status import FlowStatus, Pattern, TaskStatus
 PARENT_MESSAGE = "parent"
 CALLBACK_MESSAGE = "callback"
 TERMINATE = "terminate:"
+REPORT = "report"
 
 
 def settle(turn: Turn) -> None:
@@ -65,7 +66,12 @@ def _report(turn: Turn, status: FlowStatus) -> None:
     state = turn.scope.state
     state.reported = status.value
     turn.scope.is_dirty = True
-    turn.commands.append(ReportGroup(status, state.code, state.msg, state.ext))
+    if turn.scope.rules.has_nodes:
+        # This node may die while the one that has the parent in hand lives on and would never look at the group again.
+        turn.post_message(REPORT, {"status": status.value, "code": state.code, "msg": state.msg, "ext": state.ext})
+    else:
+        # One node: whoever loses this loses the parent's work as well, and recovery reviews the groups.
+        turn.commands.append(ReportGroup(status, state.code, state.msg, state.ext))
 
 
 def finish(turn: Turn, status: FlowStatus, *, tells_nobody: bool = False) -> None:

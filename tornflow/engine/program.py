@@ -47,6 +47,7 @@ class Rules:
     context_limit_bytes: int = 1_048_576
     trigger_base: str = "http://127.0.0.1:8080/flow/trigger.json"
     is_strict: bool = False  # rill.strict: a foreach limit needs conditions (decisions, 19)
+    has_nodes: bool = False  # other nodes may share the store: reports of groups are messages of the outbox
     event_buffer: int = 1000  # external events kept per execution until somebody waits for them
 
 

@@ -109,7 +109,14 @@ class Turn:
             self.scope.set_timer(task, "timeout", self.at + seconds * 1000)
 
     def post_message(self, message_id: str, message: dict[str, Any]) -> None:
-        """Put a message into the outbox; it stays there until it is delivered."""
+        """Put a message into the outbox; it stays there until it is delivered.
+
+        In a group its id carries the generation: after a redo, what is said of a message of the old group must not be
+        taken for one of the new group, which has the same path.
+        """
+        generation = self.scope.state.generation
+        if generation:
+            message_id = f"{message_id}@{'.'.join(map(str, generation))}"
         self.scope.state.outbox[message_id] = message
         self.scope.is_dirty = True
         self.commands.append(Deliver(message_id))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE, TERMINATE
+from tornflow.engine.ending import CALLBACK_MESSAGE, PARENT_MESSAGE, REPORT, TERMINATE
 from tornflow.engine.events import (
     ChildEnded,
     Degraded,
@@ -22,6 +22,7 @@ from tornflow.engine.events import (
     Event,
     EventHandedOver,
     EventReturned,
+    GroupEnded,
     Paused,
     Resumed,
     Terminated,
@@ -34,6 +35,7 @@ from tornflow.engine.suspense import AWAIT
 from tornflow.errors import RequestError, StorageUnavailable, TornflowError
 from tornflow.model.descriptor import CallbackConfig, MappingRule
 from tornflow.model.execution import ScopeKey
+from tornflow.model.names import split_route
 from tornflow.model.status import FlowStatus
 from tornflow.runtime.births import Births
 from tornflow.runtime.dispatcher import Dispatcher
@@ -107,6 +109,8 @@ class Courier:
             await self._tell_parent(scope)
         elif message_id == CALLBACK_MESSAGE:
             await self._call_back(scope)
+        elif message_id.startswith(REPORT):
+            await self._report(scope, message)
         elif message_id.startswith(STOP):
             await self._stop_groups(key.execution_id, message)
         elif message_id.startswith(STEER):
@@ -118,6 +122,15 @@ class Courier:
         else:
             return await self._hand_over(key.execution_id, message)
         return True
+
+    async def _report(self, scope: Scope, message: Mapping[str, Any]) -> None:
+        """Tell a foreach or choice how one of its groups ended."""
+        parent, task, index = split_route(scope.state.key.path)
+        event = GroupEnded(
+            self._clock(), task, scope.state.generation, index,
+            FlowStatus(message["status"]), message["code"], message["msg"], message["ext"],
+        )  # fmt: skip
+        await self._insist(ScopeKey(scope.state.key.execution_id, parent), event)
 
     async def _stop_groups(self, execution_id: str, message: Mapping[str, Any]) -> None:
         await self._births.over(execution_id)

@@ -6,7 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -95,7 +95,7 @@ class Engine:
         self.runner = Runner(
             storage,
             self._program,
-            settings.rules,
+            replace(settings.rules, has_nodes=storage.is_shared),
             RunnerSettings(
                 self.node_id,
                 settings.cache_scopes,
