@@ -8,8 +8,10 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import sys
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -196,5 +198,34 @@ async def test_a_full_disk_refuses_requests_and_work_goes_on_when_there_is_space
             await server.ended(await server.submit("chain", {"n": 1}))
             assert len(executor.calls("/one")) == 2, "the refused submission left nothing behind"
             assert server.process.returncode is None
+        finally:
+            await server.kill()
+
+
+async def test_a_locked_database_refuses_requests_in_both_families_and_work_goes_on_afterwards(tmp_path: Path) -> None:
+    async with ScriptedExecutor() as executor:
+        held = asyncio.Event()
+        executor.script("/one", Reply(json={"v": 1}))
+        executor.script("/held", Reply(json={"v": 2}, until=held))
+        server = Server(tmp_path, "--set", "storage.sqlite.busy_timeout_ms=100")
+        await server.start()
+        try:
+            await server.add(CHAIN.format(url=executor.url), "chain")
+            chain = await server.submit("chain", {"n": 0})
+            await executor.wait_for_calls("/held", 1)
+            with closing(sqlite3.connect(next(tmp_path.rglob("*.db")), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                status, answer = await server.ask("POST", "/flow/submit.json", {}, descriptor_id="demo:chain")
+                assert (status, answer["error_code"]) == (500, 30101)
+                assert answer["error"] == "storage unavailable: SQLite: database is locked"
+                status, answer = await server.ask("POST", "/v1.0/workflows/dapr/demo:chain/start", {})
+                assert (status, answer["errorCode"]) == (500, "ERR_START_WORKFLOW")
+                assert (await server.ask("GET", "/readyz"))[0] == 503
+                held.set()  # the answer comes in while nothing can be stored
+                other.execute("ROLLBACK")
+            status_text, context = await server.ended(chain)
+            assert (status_text, context["two"]) == ("SUCCEED", 2)
+            await server.ended(await server.submit("chain", {"n": 1}))
+            assert len(executor.calls("/one")) == 2, "the refused submissions left nothing behind"
         finally:
             await server.kill()
