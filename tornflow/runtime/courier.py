@@ -205,11 +205,14 @@ class Courier:
     async def _call_back(self, scope: Scope) -> None:
         """Send the completion callback; an error is only logged (rill-http-api 6.3)."""
         state = scope.state
-        config = read_callback(state.callback) if state.callback else scope.program.descriptor.callback
+        config, map_input = scope.program.descriptor.callback, scope.program.map_callback
+        if state.callback:  # given with the submission: only this execution has it
+            config = read_callback(state.callback)
+            map_input = compile_input(config.input_mappings, self._transforms)
         if config is None or not config.resource_name.strip() or not state.status.is_completed:
             return
         try:
-            mapped = compile_input(config.input_mappings, self._transforms)(state.context, scope.env)
+            mapped = map_input(state.context, scope.env) if map_input is not None else {}
         except MappingError as error:
             _log.warning("callback not mapped", execution_id=state.key.execution_id, reason=str(error))
             return
@@ -233,6 +236,6 @@ def read_callback(document: Mapping[str, Any]) -> CallbackConfig:
                 transform=rule.get("transform"),
                 tolerance=rule.get("tolerance"),
             )
-            for rule in document.get("inputMappings", ())
+            for rule in document.get("inputMappings") or ()
         ),
     )

@@ -35,13 +35,12 @@ class GroupSnapshot:
     """One group of a foreach or choice; instance names are ``<path>-<task name>``.
 
     ``state`` is None when it was not started; ``is_passed_over``: a choice decided against it, its tasks are SKIPPED.
-    ``exists`` False: the parent has no group of that index.
+    Without tasks the parent has no group of that index.
     """
 
     state: ScopeState | None
     tasks: tuple[Task, ...]
     path: str
-    exists: bool = True
     is_passed_over: bool = False
 
 
@@ -75,7 +74,7 @@ class FlowService(Starting, Steering):
             return None
         path = f"{parent}_{index}"
         if not 0 <= index < state.groups.total:
-            return GroupSnapshot(None, (), path, exists=False)
+            return GroupSnapshot(None, (), path)
         tasks = tuple(one.definition for one in graph_of(scope.program, path).tasks.values())
         is_passed_over, generation = state.groups.marks[index] == Mark.SKIPPED, run_of(scope, state)
         group = await self._runner.view(ScopeKey(execution_id, path))

@@ -253,8 +253,14 @@ def parse_callback(text: str) -> Json:
         raise MalformedCallback(f"callback is neither JSON nor an http(s) URL: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("resourceName"), str):
         raise MalformedCallback("callback must be an object with the text resourceName")
-    rules = document.get("inputMappings", [])
+    rules = document.get("inputMappings") or []
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise MalformedCallback("callback.inputMappings must be a list of mappings")
+    for number, rule in enumerate(rules):
+        for name in ("source", "target", "transform"):
+            if not isinstance(rule.get(name, ""), str | None):
+                raise MalformedCallback(f"callback.inputMappings[{number}].{name} must be a text")
+        if not isinstance(rule.get("tolerance"), bool | None):
+            raise MalformedCallback(f"callback.inputMappings[{number}].tolerance must be true or false")
     return document
 
