@@ -92,7 +92,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         ),
         catalog={
             "strict_names": rill.strict,
-            "limits": _descriptor_limits(settings),
+            "limits": DescriptorLimits(**settings.descriptor_values()),
             "max_versions": settings.descriptors.versions,
             "cache_size": engine.cache_flows,
         },
@@ -106,18 +106,6 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
-    )
-
-
-def _descriptor_limits(settings: Settings) -> DescriptorLimits:
-    limits = settings.descriptors
-    return DescriptorLimits(
-        size_bytes=settings.rill.descriptor_limit_bytes,
-        depth=limits.depth,
-        nodes=limits.nodes,
-        mappings=limits.mappings,
-        problems=limits.problems,
-        tasks=settings.engine.max_tasks_per_flow,
     )
 
 
@@ -201,7 +189,7 @@ class Server:
                 json_depth=settings.server.json_depth_limit,
                 page_size=settings.server.page_limit,
             ),
-            descriptor_limits=_descriptor_limits(settings),
+            descriptor_limits=DescriptorLimits(**settings.descriptor_values()),
             server_url=server_url,
             trigger_uri=settings.rill.trigger_uri,
             strict=settings.rill.strict,

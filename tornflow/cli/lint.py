@@ -76,16 +76,7 @@ def _linter() -> Callable[[str], list[Remark]]:
 
     settings = settings_from({})
     protocols = (*discover(disabled=settings.plugins.disabled).task_types, *ReferencedResource.protocols)
-    own = settings.descriptors
-    limits = DescriptorLimits(
-        size_bytes=settings.rill.descriptor_limit_bytes,
-        depth=own.depth,
-        nodes=own.nodes,
-        mappings=own.mappings,
-        problems=own.problems,
-        tasks=settings.engine.max_tasks_per_flow,
-    )
-    return partial(lint, protocols=protocols, limits=limits)
+    return partial(lint, protocols=protocols, limits=DescriptorLimits(**settings.descriptor_values()))
 
 
 def _as_json(file: str, remark: Remark) -> dict[str, Any]:

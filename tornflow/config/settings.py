@@ -70,6 +70,18 @@ class Settings:
         values = asdict(self.outbound) | {"allow_loopback": self.allows_loopback, "strict": self.rill.strict}
         return values | {"allow": list(self.outbound.allow), "deny": list(self.outbound.deny)}
 
+    def descriptor_values(self) -> dict[str, int]:
+        """Return the limits on descriptors as plain values, by the names of ``DescriptorLimits``."""
+        own = self.descriptors
+        return {
+            "size_bytes": self.rill.descriptor_limit_bytes,
+            "depth": own.depth,
+            "nodes": own.nodes,
+            "mappings": own.mappings,
+            "problems": own.problems,
+            "tasks": self.engine.max_tasks_per_flow,
+        }
+
     def storage_values(self) -> dict[str, Any]:
         """Return the settings of the store that ``storage.url`` names, for ``open_storage(url, settings)``.
 
