@@ -104,6 +104,12 @@ class TaskNotFound(NotFound):
     code = "task_not_found"
 
 
+class IdempotencyKeyReused(RequestError):
+    """The client's idempotency key belongs to a submission of another flow."""
+
+    code = "idempotency_key_reused"
+
+
 class ExecutionExists(RequestError):
     """An execution with that id is alive."""
 
@@ -114,6 +120,12 @@ class IllegalTransition(RequestError):
     """The event does not fit the state; the state stays as it was."""
 
     code = "illegal_transition"
+
+
+class AttemptOver(IllegalTransition):
+    """A completion that names an attempt, or a life, which is over."""
+
+    code = "attempt_over"
 
 
 class ExecutionFinished(IllegalTransition):
@@ -193,9 +205,16 @@ class DuplicateKey(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The store cannot be written or read now (disk full, locked, no server). Nothing was stored; try again."""
+    """The store cannot be written or read now (disk full, locked, no server); try again.
+
+    ``is_unknown``: the write may have been stored all the same, now or a little later. Without it nothing was stored.
+    """
 
     code = "storage_unavailable"
+
+    def __init__(self, message: str, *, is_unknown: bool = False, **details: Any) -> None:
+        super().__init__(message, is_unknown=is_unknown, **details)
+        self.is_unknown = is_unknown
 
 
 class ConfigError(TornflowError):

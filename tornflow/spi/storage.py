@@ -2,9 +2,10 @@
 
 A store keeps three kinds of things and looks into none of them:
 
-* **scopes**: a *head* and named *parts* (opaque bytes) under a revision, with a few indexed columns. The runtime
-  decides how much state lies in the head; a small execution is one head and no part, a large one writes only the
-  parts that a step changed.
+* **scopes**: a *head* and named *parts* (opaque bytes) under a life and a revision, with a few indexed columns. The
+  runtime decides how much state lies in the head; a small execution is one head and no part, a large one writes only
+  the parts that a step changed. The *life* tells uses of one execution id apart: an id that was purged and is used
+  again counts its revisions from 1 again, so a revision alone would let a stale copy pass for the current one.
 * **records**: small documents by kind and key (descriptor versions, names, triggers, ...).
 * **node beats**: which processes share this store and when they were last seen.
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tornflow.model.execution import ScopeKey
 
@@ -28,7 +29,8 @@ from tornflow.model.execution import ScopeKey
 class Summary:
     """What lists and queries see of an execution: indexed columns beside its root scope.
 
-    ``status`` is a ``FlowStatus`` value in lower case. ``expires_at`` is None while it runs.
+    ``status`` is a ``FlowStatus`` value in lower case. ``expires_at`` is None while it runs. ``descriptor_md5`` names
+    the text that it runs, "" for none.
     """
 
     execution_id: str
@@ -42,6 +44,14 @@ class Summary:
     family: str = "rill"
     workflow_name: str | None = None
     parent_id: str | None = None
+    descriptor_md5: str = ""
+
+
+class Version(NamedTuple):
+    """Tells one stored state of a scope from every other state that was or will be stored under its key."""
+
+    life: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +59,11 @@ class ScopeWrite:
     """One atomic change of one scope: all of it is stored, or nothing.
 
     ``expected_revision`` is the revision it was computed from, 0 to create. The new revision is
-    ``expected_revision + 1``. ``parts`` are upserted; a value of None deletes the part. ``owner`` is the node that
-    has work in hand for this scope (a dispatch in flight, a message to deliver), None when it only waits. ``due_at``
-    is its earliest timer. Both replace what was stored. ``summary`` is given for root scopes when it changed (always
+    ``expected_revision + 1``. ``life`` is stored with the scope and compared like the revision; where a write puts a
+    new life in the place of an old one, ``replaces`` names the old (None: the life stays, or the scope is created).
+    ``parts`` are upserted; a value of None deletes the part. ``owners`` are the nodes that have work in hand for this
+    scope (a dispatch in flight, a message to deliver), sorted, none when it only waits. ``due_at`` is its earliest
+    timer. Both replace what was stored. ``summary`` is given for root scopes when it changed (always
     on create); None leaves the stored one. ``is_fresh`` says that everything stored before under this execution id
     (other scopes and all parts included) is discarded with this write: used to reuse the id of a finished execution.
     ``idempotency_key`` is only looked at on create.
@@ -61,7 +73,9 @@ class ScopeWrite:
     expected_revision: int
     head: bytes
     parts: Mapping[str, bytes | None] = field(default_factory=dict)
-    owner: str | None = None
+    life: str = ""
+    replaces: str | None = None
+    owners: tuple[str, ...] = ()
     due_at: int | None = None
     summary: Summary | None = None
     idempotency_key: str | None = None
@@ -74,8 +88,27 @@ class StoredScope:
     revision: int
     head: bytes
     parts: Mapping[str, bytes]
-    owner: str | None = None
+    life: str = ""
+    owners: tuple[str, ...] = ()
     due_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A scope with everything that is stored about it, for copying it into another store as it is."""
+
+    scope: StoredScope
+    summary: Summary | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An execution to remove, if its root still has this life and revision."""
+
+    execution_id: str
+    life: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +128,7 @@ class ExecutionQuery:
     family: str | None = None
     workflow_name: str | None = None
     parent_id: str | None = None
+    descriptor_md5: str | None = None
     since: int | None = None
     until: int | None = None
 
@@ -116,8 +150,9 @@ class NodeBeat:
 class Storage(Protocol):
     """A place where executions live. Built by ``open_storage(url, settings) -> Storage`` of a storage package.
 
-    Every method may raise ``StorageUnavailable`` (nothing was stored; trying again later is right). Other driver
-    errors do not leave the store.
+    Every method may raise ``StorageUnavailable`` (trying again later is right). Its ``is_unknown`` says whether the
+    write may have been stored all the same, now or a little later; without it nothing was stored. A caller that is
+    cancelled while it waits does not stop a write that is on its way. Other driver errors do not leave the store.
     """
 
     is_shared: bool
@@ -140,18 +175,23 @@ class Storage(Protocol):
     # --- scopes
 
     async def commit(self, write: ScopeWrite) -> int:
-        """Store one change durably; concurrent calls share a commit.
+        """Store one change durably; concurrent calls share a commit. Writes of one scope take effect in the order of
+        the calls.
 
         Returns:
             The new revision, always ``expected_revision + 1``.
 
         Raises:
-            RevisionConflict: the stored revision is not ``expected_revision`` (for a create: the scope exists).
+            RevisionConflict: the stored revision is not ``expected_revision``, or the stored life is not ``replaces``
+                (where that is None: ``life``); for a create: the scope exists.
             DuplicateKey: a create with an idempotency key that another execution holds.
         """
 
     async def load(self, key: ScopeKey) -> StoredScope | None:
         """Return the last committed state of one scope with all its parts, or None."""
+
+    async def version(self, key: ScopeKey) -> Version | None:
+        """Return life and revision of the last committed state, or None; far cheaper than ``load``."""
 
     async def children(self, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
         """Return up to ``limit`` scopes of an execution whose path starts with ``prefix``, in order of path, after
@@ -160,11 +200,11 @@ class Storage(Protocol):
     async def due(self, before: int, limit: int) -> Sequence[DueScope]:
         """Return up to ``limit`` scopes with ``due_at < before``, earliest first."""
 
-    async def owned(self, owner: str, limit: int) -> Sequence[ScopeKey]:
-        """Return up to ``limit`` scopes that a node has work in hand for."""
+    async def owned(self, owner: str, limit: int, *, after: ScopeKey | None = None) -> Sequence[ScopeKey]:
+        """Return up to ``limit`` scopes that a node has work in hand for, by key (code point order), after ``after``."""
 
     async def owners(self) -> Sequence[str]:
-        """Return every node id that owns at least one scope."""
+        """Return every node id that owns at least one scope, each once."""
 
     # --- executions
 
@@ -179,11 +219,35 @@ class Storage(Protocol):
     async def count_executions(self, query: ExecutionQuery) -> Mapping[str, int]:
         """Return how many match, by status; statuses with none are absent."""
 
-    async def delete_execution(self, execution_id: str) -> bool:
-        """Remove every scope, part and the summary; return whether there was any. Idempotent."""
+    async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
+        """Remove executions with every scope, part, summary and key of theirs; return which of them were removed.
 
-    async def expired(self, before: int, limit: int) -> Sequence[str]:
+        One that is gone, or whose root has another life or revision, is left as it is. Once an answer is True nothing
+        of that life is left, also when it takes several writes and the process dies in between: what a broken removal
+        has left is removed later. Many targets cost few transactions.
+        """
+
+    async def delete_strays(self, execution_id: str, life: str) -> int:
+        """Remove the scopes of groups of ``life`` unless the root scope has that life; return how many."""
+
+    async def expired(self, before: int, limit: int) -> Sequence[Target]:
         """Return up to ``limit`` executions with ``expires_at < before``, oldest first."""
+
+    # --- copying a whole store (``tornflow storage export | import``)
+
+    async def scan(self, after: ScopeKey | None, limit: int) -> Sequence[StoredRecord]:
+        """Return up to ``limit`` scopes by key (code point order of execution id, then path), after ``after``."""
+
+    async def restore(self, records: Sequence[StoredRecord]) -> None:
+        """Store scopes exactly as they were scanned, revision included.
+
+        Raises:
+            RevisionConflict: one of them exists; nothing of ``records`` that comes after it was stored.
+            DuplicateKey
+        """
+
+    async def record_kinds(self) -> Sequence[str]:
+        """Return every kind of which there is a record."""
 
     # --- records
 
@@ -205,8 +269,9 @@ class Storage(Protocol):
 
     # --- nodes
 
-    async def beat(self, beat: NodeBeat) -> None:
-        """Store that a node lives."""
+    async def beat(self, beat: NodeBeat) -> bool:
+        """Store that a node lives; return whether it was known. False for a node that has beaten before means that
+        the others gave it up meanwhile."""
 
     async def nodes(self) -> Sequence[NodeBeat]: ...
 
