@@ -29,11 +29,15 @@ class Continued:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """A task type answered (``error`` None) or failed (``error`` says why). ``value`` is what came back, any JSON."""
+    """A task type answered (``error`` None) or failed (``error`` says why). ``value`` is what came back, any JSON.
+
+    ``generation`` is that of the scope which the attempt was made for.
+    """
 
     at: int
     task: str
     attempt: int
+    generation: Generation
     value: Any = None
     error: str | None = None
     code: str | None = None
@@ -41,12 +45,16 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class TaskCompleted:
-    """Somebody outside reported an asynchronous task done; ``success`` is what they said."""
+    """Somebody outside reported an asynchronous task done; ``success`` is what they said.
+
+    ``token`` names the attempt that it is about (``engine.tokens``); None means the one that runs.
+    """
 
     at: int
     task: str
     payload: Mapping[str, Any]
     success: bool
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

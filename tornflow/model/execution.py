@@ -24,9 +24,10 @@ class ScopeKey(NamedTuple):
     path: str = ""
 
 
-Generation = tuple[int, ...]
-"""Which run a group belongs to: the attempt numbers of the foreach and choice tasks above it, outermost first. After a
-redo a group has the same path as before, but a greater generation; whatever an old one still says is ignored."""
+Generation = tuple[str | int, ...]
+"""Which run a scope belongs to: the life of its execution, then the attempt numbers of the foreach and choice tasks
+above it, outermost first. An id that is used again has another life; after a redo a group has the same path as before,
+but other numbers. Whatever an earlier generation still says changes nothing."""
 
 
 class Mark:
