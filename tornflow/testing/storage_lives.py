@@ -16,22 +16,22 @@ class LifeTests(SuiteFixtures):
         assert await storage.commit(change(1, life="A", head=b"2")) == 2
         assert await storage.load(key()) == StoredScope(key(), 2, b"2", {}, life="A")
 
-    @pytest.mark.parametrize("path", ["", "loop_0"])
+    @pytest.mark.parametrize("group", ["", "loop_0"])
     @scenario
-    async def test_a_change_of_another_life_is_a_conflict(self, storage: Storage, path: str) -> None:
+    async def test_a_change_of_another_life_is_a_conflict(self, storage: Storage, group: str) -> None:
         await storage.commit(creation())
-        await storage.commit(creation("e", path, life="A", parts={"a": b"1"}))
-        before = await storage.load(key("e", path))
+        await storage.commit(creation("e", group, life="A", parts={"a": b"1"}))
+        before = await storage.load(key("e", group))
         for write in (
-            change(1, "e", path, life="B", head=b"lost", owners=("n",)),
-            change(1, "e", path, head=b"lost", parts={"a": None}),
-            change(1, "e", path, life="A", replaces="B", head=b"lost"),
-            change(1, "e", path, life="A", replaces="", head=b"lost"),
-            change(2, "e", path, life="A", head=b"lost"),
+            change(1, "e", group, life="B", head=b"lost", owners=("n",)),
+            change(1, "e", group, head=b"lost", parts={"a": None}),
+            change(1, "e", group, life="A", replaces="B", head=b"lost"),
+            change(1, "e", group, life="A", replaces="", head=b"lost"),
+            change(2, "e", group, life="A", head=b"lost"),
         ):
             with pytest.raises(RevisionConflict):
                 await storage.commit(write)
-        assert await storage.load(key("e", path)) == before and list(await storage.owners()) == []
+        assert await storage.load(key("e", group)) == before and list(await storage.owners()) == []
 
     @scenario
     async def test_a_copy_of_a_removed_execution_is_never_committed_over_its_successor(self, storage: Storage) -> None:
