@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect
 
 from tornflow.errors import ConfigError, RevisionConflict, StorageError, StorageUnavailable
-from tornflow.spi.storage import Storage
+from tornflow.spi.storage import Storage, Target
 from tornflow.testing.storage import Place, StorageConformance
 from tornflow.testing.storage_scopes import ScopeTests
 from tornflow.testing.storage_support import change, creation, key, outcomes, scenario
@@ -175,9 +175,9 @@ async def test_nothing_is_left_of_deleted_and_restarted_executions(storage: Mong
     await asyncio.gather(*storage._moves.values())
     await storage.commit(creation(path="loop_0"))
     await storage.commit(change(260, is_fresh=True, summary=creation().summary))
-    await storage.delete_execution(key().execution_id)
-    left = [await storage._driver.find(c, {"_id": {"$ne": ""}}) for c in ("scopes", "parts", "graves")]
-    assert left == [[], [], []]
+    assert await storage.delete_executions([Target(key().execution_id, "", 261)]) == [True]
+    left = [await storage._driver.find(c, {"_id": {"$ne": ""}}) for c in ("scopes", "parts")]
+    assert left == [[], []]
 
 
 @scenario

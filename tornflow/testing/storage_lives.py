@@ -105,10 +105,10 @@ class LifeTests(SuiteFixtures):
 
     @scenario
     async def test_writes_of_one_scope_take_effect_in_the_order_of_the_calls(self, storage: Storage) -> None:
-        """Heads are big and small by turns, so that a store which cuts batches by size has to cut between them."""
+        """Heads are large and small by turns: a store that cuts batches by size may not let the small ones go ahead."""
         await storage.commit(creation("e", life="A"))
         large = b"x" * (5 << 20)
-        heads = [large if n % 2 else b"small" for n in range(8)]
+        heads = [b"small" if n % 2 else large for n in range(8)]
         writes = [storage.commit(change(n, "e", head=head, life="A")) for n, head in enumerate(heads, 1)]
         fillers = [storage.commit(creation(f"f{n}", head=large)) for n in range(3)]
         assert await outcomes(*fillers, *writes) == [1] * 3 + list(range(2, 10))
