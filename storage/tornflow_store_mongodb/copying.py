@@ -13,7 +13,7 @@ from tornflow.errors import DuplicateKey, RevisionConflict
 from tornflow.model.execution import ScopeKey
 from tornflow.spi.storage import StoredRecord
 from tornflow_store_mongodb import parts, reading, removal
-from tornflow_store_mongodb.documents import behind, joined, split, summary_document, summary_of
+from tornflow_store_mongodb.documents import behind, joined, owners_value, split, summary_document, summary_of
 from tornflow_store_mongodb.driver import Driver
 
 Document = dict[str, Any]
@@ -97,7 +97,7 @@ def _document(record: StoredRecord, generation: int) -> Document:
     log = [{"r": scope.revision, "p": [[n, v] for n, v in scope.parts.items()]}] if scope.parts else []
     document: Document = {
         "_id": joined(*scope.key), "r": scope.revision, "g": generation, "L": scope.life, "b": scope.head,
-        "o": list(scope.owners), "d": scope.due_at, "h": {}, "l": [] if is_large else log, "sp": is_large,
+        "o": owners_value(scope.owners), "d": scope.due_at, "h": {}, "l": [] if is_large else log, "sp": is_large,
     }  # fmt: skip
     if record.summary is not None:
         document["s"] = summary_document(record.summary)
