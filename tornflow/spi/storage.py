@@ -58,16 +58,15 @@ class Version(NamedTuple):
 class ScopeWrite:
     """One atomic change of one scope: all of it is stored, or nothing.
 
-    ``expected_revision`` is the revision it was computed from, 0 to create. The new revision is
-    ``expected_revision + 1``. ``life`` is stored with the scope and compared like the revision; where a write puts a
-    new life in the place of an old one, ``replaces`` names the old (None: the life stays, or the scope is created, and
-    then it says nothing). Parts that such a write does not name stay.
-    ``parts`` are upserted; a value of None deletes the part. ``owners`` are the nodes that have work in hand for this
-    scope (a dispatch in flight, a message to deliver), sorted, none when it only waits. ``due_at`` is its earliest
-    timer. Both replace what was stored. A node id may be any text without U+001F, up to 200 characters. ``summary`` is given for root scopes when it changed (always
-    on create); None leaves the stored one. ``is_fresh`` says that everything stored before under this execution id
-    (other scopes and all parts included) is discarded with this write: used to reuse the id of a finished execution.
-    ``idempotency_key`` is only looked at on create.
+    ``expected_revision`` is the revision it was computed from, 0 to create. The new revision is ``expected_revision +
+    1``. ``life`` is stored with the scope and compared like the revision; where a write puts a new life in the place of
+    an old one, ``replaces`` names the old (None: the life stays, or the scope is created, and then it says nothing).
+    Parts that such a write does not name stay. ``parts`` are upserted; a value of None deletes the part. ``owners`` are
+    the nodes that have work in hand for this scope (a dispatch in flight, a message to deliver), sorted, none when it
+    only waits. ``due_at`` is its earliest timer. Both replace what was stored. A node id has no character U+001F.
+    ``summary`` is given for root scopes when it changed (always on create); None leaves the stored one. ``is_fresh``
+    says that everything stored before under this execution id (other scopes and all parts included) is discarded with
+    this write: used to reuse the id of a finished execution. ``idempotency_key`` is only looked at on create.
     """
 
     key: ScopeKey
@@ -202,7 +201,7 @@ class Storage(Protocol):
         """Return up to ``limit`` scopes with ``due_at < before``, earliest first."""
 
     async def owned(self, owner: str, limit: int, *, after: ScopeKey | None = None) -> Sequence[ScopeKey]:
-        """Return up to ``limit`` scopes that a node has work in hand for, by key (code point order), after ``after``."""
+        """Return up to ``limit`` scopes which a node has work for, after ``after``, by key (code point order)."""
 
     async def owners(self) -> Sequence[str]:
         """Return every node id that owns at least one scope, each once."""
