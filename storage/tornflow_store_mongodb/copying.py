@@ -51,8 +51,7 @@ async def restore(driver: Driver, records: Sequence[StoredRecord], new_token: Ca
         if document["sp"]:
             await _put_parts(driver, record.scope.parts, generation, record.scope.revision)
         while (refusal := await _insert(driver, document)) is not None:
-            if "_id" in refusal and await removal.is_tombstone(driver, record.scope.key):
-                await removal.finish(driver, [record.scope.key.execution_id])
+            if "_id" in refusal and await removal.has_made_way(driver, record.scope.key):
                 continue
             await parts.remove(driver, [generation])
             if "_id" in refusal:

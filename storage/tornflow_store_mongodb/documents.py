@@ -6,9 +6,9 @@ scopes   _id  text of execution id and path (``joined``)
          b    head                d  due_at, null     s  summary (roots only)     k  idempotency key
          h    tokens of the last writes, by revision modulo 8: tells afterwards whether an interrupted write arrived
          l    log of part changes that are not yet in ``parts``: [{r, p: [[name, body | null], ...]}]
-         sp   true once parts were moved out         z  true while what hangs on this root must be removed:
-         og   with ``z``: the earlier generation, whose parts must go
-         t    token of the removal, in a *tombstone*: a root with r = -1, which is none to every reader (see removal.py)
+         sp   true once parts were moved out         z  true while what hangs on this scope must be removed
+         og   with ``z``: the earlier generation of a root, whose parts must go
+         t    token of a root's removal, in a *tombstone*: r = -1, which is no scope to any reader (see removal.py)
          x    only in one sentinel document, under a unique index (see ``update_of``)
 parts    _id  "<generation>:<name>"    r  revision that wrote it    v  body, null when deleted
 records  _id  text of kind and key     key, body
