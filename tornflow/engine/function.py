@@ -113,7 +113,8 @@ def child_ended(turn: Turn, event: ChildEnded) -> None:
     if event.generation != turn.scope.state.generation:
         return  # a child of a run before the last redo
     if task.is_in_flight:  # the child was quicker than the answer that announces it
-        attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, {"execution_id": event.child_id}))
+        answer = {"execution_id": event.child_id}
+        attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, event.generation, answer))
         if task.status is not TaskStatus.RUNNING:
             return
     task = turn.scope.task(event.task)

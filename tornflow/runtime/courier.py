@@ -217,8 +217,10 @@ class Courier:
             _log.warning("callback not mapped", execution_id=state.key.execution_id, reason=str(error))
             return
         body = self._callback_body(scope, config)
-        attempt = self._dispatcher.callback_attempt(state.key.execution_id, config.resource_name, mapped, body)
-        outcome = await self._dispatcher.execute(attempt)
+        attempt = self._dispatcher.callback_attempt(
+            state.key.execution_id, config.resource_name, mapped, body, state.generation, len(state.invocations)
+        )
+        outcome = await self._dispatcher.call_back(attempt)
         if isinstance(outcome, Failed):
             _log.warning("callback failed", execution_id=state.key.execution_id, reason=outcome.message)
 

@@ -37,7 +37,6 @@ T = TypeVar("T")
 
 _log = structlog.get_logger("tornflow.grouping")
 _PAUSE_S = 0.2
-_ROOM = 256
 _AT_ONCE = 64
 
 
@@ -85,8 +84,7 @@ class Grouping:
         with self._births.of(scope.state.key.execution_id):
             await asyncio.gather(*(self._create(scope, state) for state in states))
         await self._catch_up(scope.state.key, name, generation, states)
-        while self._dispatcher.waiting > _ROOM:
-            await asyncio.sleep(0.01)
+        await self._dispatcher.room(f"{scope.state.workspace}:{scope.state.dag_name}")
         self._runner.post(scope.state.key, GroupsStarted(self._clock(), name, generation))
 
     async def _create(self, scope: Scope, state: ScopeState) -> None:
