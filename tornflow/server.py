@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
-from tornflow.runtime.engine import Engine, EngineSettings, now_ms
+from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.spi.task_type import TaskType
@@ -62,6 +61,7 @@ async def start_engine(settings: Settings, task_types: WrapTaskTypes | None = No
     """
     engine = build_engine(settings, settings.server_url(), task_types)
     await engine.start()
+    engine.release()
     return engine
 
 
@@ -96,7 +96,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             "max_versions": settings.descriptors.versions,
             "cache_size": engine.cache_flows,
         },
-        budget=Budget(**asdict(settings.expressions), clock=time.perf_counter),
+        budget=Budget(**asdict(settings.expressions)),
         plugins=_PluginSections(settings),
         outbound=settings.outbound_values(),
         cache_scopes=engine.cache_scopes,
@@ -156,6 +156,7 @@ class Server:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._not_ready = ""
+        engine.release()
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
 
     async def close(self) -> None:
@@ -179,8 +180,8 @@ class Server:
         return Edge(
             service=engine.service,
             catalog=engine.catalog,
-            clock=now_ms,
-            is_ready=lambda: self._not_ready or engine.runner.trouble,
+            clock=engine.clock.wall_ms,
+            is_ready=lambda: self._not_ready or engine.commits.trouble,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
