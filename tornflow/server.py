@@ -17,9 +17,10 @@ from tornado.httpserver import HTTPServer
 
 from tornflow import __version__
 from tornflow.api import make_application, make_dapr_application
-from tornflow.api.edge import Edge, EdgeLimits
+from tornflow.api.edge import REFERENCE_CALLBACK_CHARS, Edge, EdgeLimits
 from tornflow.api.rill.callback import callback_body
 from tornflow.config import Settings
+from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget
 from tornflow.engine.program import Rules
@@ -94,6 +95,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             "strict_names": rill.strict,
             "limits": DescriptorLimits(**settings.descriptor_values()),
             "max_versions": settings.descriptors.versions,
+            "unused_texts_kept_ms": settings.descriptors.unused_texts_kept_s * 1000,
             "cache_size": engine.cache_flows,
         },
         budget=Budget(**asdict(settings.expressions)),
@@ -186,7 +188,7 @@ class Server:
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
                 submit_chars=settings.rill.submit_limit_chars,
-                callback_chars=settings.rill.callback_limit_chars,
+                callback_chars=callback_limit(settings.rill),
                 json_depth=settings.server.json_depth_limit,
                 page_size=settings.server.page_limit,
             ),
@@ -204,6 +206,11 @@ class Server:
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
             registry=_registry(engine),
         )
+
+
+def callback_limit(rill: RillSettings) -> int:
+    """Return the characters that the body of a completion may have (decisions, "Lives and attempts")."""
+    return min(rill.callback_limit_chars, REFERENCE_CALLBACK_CHARS) if rill.strict else rill.callback_limit_chars
 
 
 def _registry(engine: Engine) -> CollectorRegistry:
