@@ -85,6 +85,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             trigger_base=server_url + rill.trigger_uri,
             is_strict=rill.strict,
             event_buffer=engine.event_buffer,
+            attempts_kept=engine.attempts_kept,
         ),
         dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
         service=ServiceSettings(
@@ -107,6 +108,8 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         cache_bytes=engine.cache_bytes,
         head_inline_limit_bytes=engine.head_inline_limit_bytes,
         finished_retention_s=engine.finished_retention_s,
+        failed_retention_s=engine.failed_retention_s,
+        unknown_outcome_patience_s=engine.unknown_outcome_patience_s,
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
