@@ -11,7 +11,7 @@ from typing import Any
 from tornflow.descriptors import parse_descriptor
 from tornflow.engine.commands import DispatchTask
 from tornflow.engine.events import AttemptEnded
-from tornflow.engine.program import Program, Rules, compile_program
+from tornflow.engine.program import Program, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import Generation, ScopeKey, ScopeState, TaskState
 from tornflow.runtime.dispatcher import Dispatcher, DispatchSettings

@@ -1,4 +1,4 @@
-"""What the dispatcher promises: slots, turns, reports, room, callbacks. The order of events is the test's, nothing sleeps."""
+"""What the dispatcher promises: slots, turns, reports, room, callbacks. The test decides the order; nothing sleeps."""
 
 from __future__ import annotations
 
@@ -126,7 +126,12 @@ async def test_an_abandoned_attempt_is_never_reported_and_leaves_its_slot_to_the
 async def test_an_attempt_may_be_dispatched_again_from_within_its_report() -> None:
     world = World()
     scope = world.dispatch(1)
-    world.on_report = lambda *_: world.dispatcher.dispatch(scope, command_of("alpha")) if len(world.reports) < 2 else None
+
+    def again(*_: object) -> None:
+        if len(world.reports) < 2:
+            world.dispatcher.dispatch(scope, command_of("alpha"))
+
+    world.on_report = again
     await turns()
     world.puppet.end(world.puppet.started[0])
     await turns()
@@ -352,7 +357,9 @@ async def test_the_idempotency_key_names_life_run_and_attempt() -> None:
     ]
 
 
-@pytest.mark.parametrize(("pattern", "has_token"), [("task_async", True), ("task_scheduler", True), ("task_sync", False)])
+@pytest.mark.parametrize(
+    ("pattern", "has_token"), [("task_async", True), ("task_scheduler", True), ("task_sync", False)]
+)
 async def test_callback_urls_of_asynchronous_tasks_name_the_attempt(pattern: str, has_token: bool) -> None:
     world = World()
     world.dispatch(1, pattern=pattern)
