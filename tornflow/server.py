@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -96,7 +95,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             "max_versions": settings.descriptors.versions,
             "cache_size": engine.cache_flows,
         },
-        budget=Budget(**asdict(settings.expressions), clock=time.perf_counter),
+        budget=Budget(**asdict(settings.expressions)),
         plugins=_PluginSections(settings),
         outbound=settings.outbound_values(),
         cache_scopes=engine.cache_scopes,

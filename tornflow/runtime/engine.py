@@ -61,7 +61,7 @@ class EngineSettings:
     dispatch: DispatchSettings = field(default_factory=lambda: DispatchSettings("http://127.0.0.1:8080"))
     service: ServiceSettings = field(default_factory=ServiceSettings)
     catalog: Mapping[str, Any] = field(default_factory=dict)
-    budget: Budget = Budget(clock=time.perf_counter)
+    budget: Budget = field(default_factory=Budget)
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outbound: Mapping[str, Any] = field(default_factory=dict)
     cache_scopes: int = 2000
