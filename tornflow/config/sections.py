@@ -104,8 +104,9 @@ class DescriptorSettings:
 class ExpressionSettings:
     """Budget of one run of a transform, gray rule or progress calculation; beyond it that run fails"""
 
-    steps: int = setting(100_000, "calls, loop turns and elements looked at", unit="steps", minimum=100)
-    wall_ms: int = setting(100, "time of one run; the event loop waits that long at most", unit="ms", minimum=1)
+    steps: int = setting(
+        100_000, "calls, loop turns, elements looked at; each takes a microsecond at most", unit="steps", minimum=100
+    )
     call_depth: int = setting(64, "nesting of calls", unit="levels", minimum=1, maximum=200)
     value_bytes: int = setting(MIB, "any one built value, and the result (estimated)", unit="bytes", minimum=1024)
     total_bytes: int = setting(8 * MIB, "everything built in one run (estimated)", unit="bytes", minimum=1024)
