@@ -12,7 +12,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,6 +25,7 @@ from tornflow.errors import ConfigError
 from tornflow.logs import configure_logs
 
 if TYPE_CHECKING:
+    from tornflow.runtime.invariants import Problem
     from tornflow.spi.storage import Storage
 
 _SHOW_EVERY_S = 1.0
@@ -91,6 +92,74 @@ def import_command(file: str, url: str, merge: bool, config_file: str | None, is
         return _run(url, config_file, work, must_exist=False)
 
 
+@storage_command.command("migrate")
+@click.argument("url", metavar="URL")
+@_config
+@_json
+def migrate_command(url: str, config_file: str | None, is_json: bool) -> int:
+    """Bring a store, and everything in it, to the present form. Can be repeated."""
+    from tornflow.storage_tools.migrating import migrate
+    from tornflow.storage_tools.opening import check_unused
+
+    async def work(storage: Storage, heartbeat_s: float) -> int:
+        await check_unused(storage, heartbeat_s)
+        done = await migrate(storage, _Progress("migrated"))
+        for line in done.unreadable[:_SHOWN]:
+            click.echo(f"left as it is: {line}", err=True)
+        counts: dict[str, Any] = {"scopes": done.scopes, "rewritten": done.rewritten}
+        _tell(is_json, "migrated", counts | {"unreadable": done.unreadable if is_json else len(done.unreadable)})
+        return 1 if done.unreadable else 0
+
+    return _run(url, config_file, work)
+
+
+@storage_command.command("check")
+@click.argument("url", metavar="URL")
+@click.option("--overdue", "overdue_s", type=float, default=60, help="Seconds that a timer may be late. [default: 60]")
+@_config
+@_json
+def check_command(url: str, overdue_s: float, config_file: str | None, is_json: bool) -> int:
+    """Look for whatever cannot be right in a store; every problem is a line, warnings and notes are not counted."""
+    from tornflow.storage_tools.checking import check
+    from tornflow.storage_tools.opening import living_nodes
+
+    async def work(storage: Storage, heartbeat_s: float) -> int:
+        living = await living_nodes(storage, heartbeat_s)
+        report = _Report(is_json)
+        done = await check(storage, report, _Progress("checked"), living=living, overdue_s=overdue_s)
+        report.end(done.counts | {"problems": report.problems, "warnings": report.warnings}, done.notes)
+        return 1 if report.problems else 0
+
+    return _run(url, config_file, work)
+
+
+class _Report:
+    """Prints problems as they are found: a line each, or at the end one JSON object."""
+
+    def __init__(self, is_json: bool) -> None:
+        self.problems = self.warnings = 0
+        self._rows: list[dict[str, Any]] | None = [] if is_json else None
+
+    def __call__(self, problem: Problem) -> None:
+        self.problems += not problem.is_warning
+        self.warnings += problem.is_warning
+        if self._rows is None:
+            click.echo(str(problem))
+            return
+        execution_id, path = problem.key
+        level = "warning" if problem.is_warning else "problem"
+        row = {"execution_id": execution_id, "path": path, "level": level, "code": problem.code}
+        self._rows.append(row | {"message": problem.message})
+
+    def end(self, counts: Mapping[str, int], notes: list[str]) -> None:
+        if self._rows is not None:
+            click.echo(json.dumps({"counts": counts, "found": self._rows, "notes": notes}))
+            return
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        click.echo(f"checked: {_listed(counts)}", err=True)
+
+
 def _run(
     url: str,
     config_file: str | None,
@@ -150,14 +219,18 @@ class _Progress:
         self._next = time.monotonic() + _SHOW_EVERY_S
         self._is_shown = sys.stderr.isatty()
 
-    def __call__(self, records: int, scopes: int) -> None:
+    def __call__(self, counts: Mapping[str, int]) -> None:
         if self._is_shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + _SHOW_EVERY_S
-            click.echo(f"{self._what} {records:,} records, {scopes:,} scopes ...", err=True)
+            click.echo(f"{self._what}: {_listed(counts)} ...", err=True)
 
 
 def _tell(is_json: bool, what: str, counts: dict[str, Any]) -> None:
     if is_json:
         click.echo(json.dumps(counts))
     else:
-        click.echo(f"{what}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()), err=True)
+        click.echo(f"{what}: {_listed(counts)}", err=True)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())

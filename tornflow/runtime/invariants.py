@@ -71,14 +71,15 @@ def summary_problems(summary: Summary | None, state: ScopeState) -> list[Problem
         Problem(state.key, "summary", f"{name} is {getattr(summary, name)!r}, the state has {getattr(right, name)!r}")
         for name in Summary.__slots__
         # Stores of before kept no md5; it comes with the next change of the status.
-        if getattr(summary, name) != getattr(right, name) and not (name == "descriptor_md5" and not summary.descriptor_md5)
+        if getattr(summary, name) != getattr(right, name)
+        and not (name == "descriptor_md5" and not summary.descriptor_md5)
     ]
 
 
 def group_problems(group: ScopeState, parent: ScopeState | None) -> list[Problem]:
     """Check a group against the scope of its foreach or choice."""
     if parent is None:
-        return [Problem(group.key, "parent", "its parent scope does not exist")]
+        return [Problem(group.key, "parent", "the scope of its foreach or choice does not exist")]
     if group.life != parent.life:
         return [Problem(group.key, "stray", f"of life {group.life!r}; the execution has {parent.life!r}")]
     _, name, index = split_route(group.key.path)
@@ -145,9 +146,7 @@ def owners_in(state: ScopeState) -> set[str]:
 def _life(state: ScopeState) -> Iterator[Problem]:
     path = state.key.path
     depth = len(path.split("-")) if path else 0
-    if not state.life:
-        yield Problem(state.key, "life", "the state has none")
-    elif len(state.generation) != 1 + depth:
+    if len(state.generation) != 1 + depth:
         yield Problem(state.key, "generation", f"{state.generation} for a scope {depth} levels below the root")
     if path and (state.events or len(state.waiters) or state.parent is not None):
         yield Problem(state.key, "root", "a group holds what only a root has")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import BinaryIO
 
+from tornflow.model.execution import ScopeKey
 from tornflow.spi.storage import Storage, StoredRecord
 from tornflow.storage_tools.lines import End, Header, KindRecord, to_text
 
 PAGE = 200
 
-Progress = Callable[[int, int], None]
-"""Called now and then with the number of records and of scopes so far."""
+Progress = Callable[[Mapping[str, int]], None]
+"""Called with every page: how many there have been so far, by what they are."""
 
 # Left where they are: what an unfinished import has noted.
 UNFINISHED = ("import", "unfinished")
@@ -27,11 +28,11 @@ async def export(storage: Storage, header: Header, out: BinaryIO, progress: Prog
     async for page in record_pages(storage):
         out.writelines(to_text(one) + b"\n" for one in page)
         records += len(page)
-        progress(records, scopes)
+        progress({"records": records, "scopes": scopes})
     async for scope_page in scope_pages(storage):
         out.writelines(to_text(one) + b"\n" for one in scope_page)
         scopes += len(scope_page)
-        progress(records, scopes)
+        progress({"records": records, "scopes": scopes})
     end = End(records, scopes)
     out.write(to_text(end) + b"\n")
     return end
@@ -45,9 +46,8 @@ async def record_pages(storage: Storage) -> AsyncIterator[list[KindRecord]]:
             after = page[-1].key
 
 
-async def scope_pages(storage: Storage) -> AsyncIterator[list[StoredRecord]]:
-    """Yield every scope by key, so that a scope comes before its groups."""
-    after = None
+async def scope_pages(storage: Storage, after: ScopeKey | None = None) -> AsyncIterator[list[StoredRecord]]:
+    """Yield every scope behind ``after`` by key, so that a scope comes before its groups."""
     while page := list(await storage.scan(after, PAGE)):
         yield page
         after = page[-1].scope.key

@@ -128,7 +128,7 @@ class _Importer:
         new = [scope for scope, wanted in zip(scopes, is_new, strict=True) if wanted]
         await self._storage.restore(new)
         self.done.scopes += len(new)
-        self._progress(self.done.records, self.done.scopes)
+        self._progress({"records": self.done.records, "scopes": self.done.scopes})
 
     async def _store_record(self, line: KindRecord) -> None:
         key, body = line.record.key, line.record.body
