@@ -14,7 +14,6 @@ from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import FlowService
 from tornflow.spi.task_type import Attempt
 
-
 REFERENCE_CALLBACK_CHARS = 6_144
 
 
