@@ -11,6 +11,8 @@ from pathlib import Path
 import uvloop
 
 from bench import chain, crash, flows, groups, latency, layers, mappings, profiling, waiting
+from bench.failures import run as failures
+from bench.failures.scenarios import SCENARIOS
 from bench.lab import STORES, Lab, open_lab
 from bench.processes import LOAD_CPU, REPO, NotRunning, pin, stop_on_signals
 from bench.report import Figure, publish, say
@@ -61,6 +63,9 @@ _FIGURES: dict[str, Measure] = {
     "crash": lambda lab, options: crash.measure(
         lab, options.stores or ["sqlite", "mongodb"], crash.Plan(options.kills, seed=options.seed)
     ),
+    "failures": lambda lab, options: failures.measure(
+        lab, failures.Plan(options.minutes, options.only, options.seed, options.rate)
+    ),
     "groups": lambda lab, options: groups.measure(lab, options.stores or ["sqlite"], options.items),
     "layers": lambda lab, options: layers.measure(lab, options.stores or ["sqlite"], options.repeats),
     "mappings": lambda lab, options: mappings.measure(lab, options.evaluations),
@@ -89,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--evaluations", type=int, default=1_000_000, help="mappings: of each kind")
     parser.add_argument("--kills", type=int, default=50, help="crash: how often")
-    parser.add_argument("--seed", type=int, default=1, help="crash: of the moments")
+    parser.add_argument("--seed", type=int, default=1, help="crash, failures: of the moments")
+    parser.add_argument("--minutes", type=float, default=10.0, help="failures: of each scenario")
+    parser.add_argument("--only", type=_scenarios, default=[], help="failures: scenarios, with commas")
+    parser.add_argument("--rate", type=float, default=15.0, help="failures: flows begun per second")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="a setting of the server")
     parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait for an idle machine")
     parser.add_argument("--bare", type=Path, default=REPO.parent / "shared" / "bench", help="folder of bare_flow.py")
@@ -105,6 +113,13 @@ def _lengths(text: str) -> list[int]:
     if min(lengths) < 1:
         raise argparse.ArgumentTypeError(f"a loop has at least 1 item: {min(lengths)}")
     return lengths
+
+
+def _scenarios(text: str) -> list[str]:
+    known, names = [scenario.name for scenario in SCENARIOS], text.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"no such scenario: {unknown[0]!r}; there are {', '.join(known)}")
+    return names
 
 
 def _stores(text: str) -> list[str]:

@@ -54,8 +54,8 @@ class Ends:
 
 
 class Executor:
-    """``/sync`` answers at once, ``/slow`` after a while, ``/async`` acknowledges and calls back, ``/flaky`` fails first,
-    ``/end`` takes completion callbacks."""
+    """``/sync`` answers at once, ``/slow`` after a while, ``/async`` acknowledges and calls back, ``/flaky`` fails at
+    first, ``/end`` takes completion callbacks."""
 
     def __init__(self, chance: random.Random, front: Front) -> None:
         self.port = 0

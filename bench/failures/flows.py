@@ -169,8 +169,10 @@ def _loop(url: str) -> str:
 
 def _parent(url: str) -> str:
     sub = (
-        f'  - {{category: function, name: sub, next: c, pattern: flow_sync, resourceName: "rillflow://{_BUSINESS}:child",\n'
-        "     inputMappings: [{source: $.context.number, target: $.input.number}, {source: $.context.v, target: $.input.v},\n"
+        "  - {category: function, name: sub, next: c, pattern: flow_sync,\n"
+        f'     resourceName: "rillflow://{_BUSINESS}:child",\n'
+        "     inputMappings: [{source: $.context.number, target: $.input.number},\n"
+        "                     {source: $.context.v, target: $.input.v},\n"
         "                     {source: $.context.stamps.a, target: $.input.s0}],\n"
         "     outputMappings: [{source: $.output.v, target: $.context.v},\n"
         "                      {source: $.output.stamps.x, target: $.context.stamps.x},\n"

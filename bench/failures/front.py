@@ -1,4 +1,4 @@
-"""Requests to whichever node, as clients behind a balancer without health checks make them; every refusal is counted."""
+"""Requests to whichever node, as clients behind a balancer without health checks make them; refusals are counted."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def _plain(heard: Heard) -> str:
     document = heard.json()
     text = heard.text
     if isinstance(document, dict):
-        text = f"{document.get('error_code', document.get('errorCode', ''))} {document.get('error', document.get('message', ''))}"
+        code = document.get("error_code", document.get("errorCode", ""))
+        text = f"{code} {document.get('error', document.get('message', ''))}"
     elif "Connect call failed" in text:
         text = "connection refused"
     code, _, rest = text.partition(" ")
