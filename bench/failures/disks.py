@@ -1,4 +1,4 @@
-"""Small file systems for one run: a tmpfs that can be filled, an ext4 image that becomes read-only under its writers."""
+"""Small file systems for one run: a tmpfs that can be filled, an ext4 image that turns read-only under writers."""
 
 from __future__ import annotations
 
