@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import chain, crash, flows, groups, latency, layers, mappings, profiling, waiting
+from bench import against, chain, cluster, crash, flows, groups, latency, layers, mappings, profiling, waiting
 from bench.failures import run as failures
 from bench.failures.scenarios import SCENARIOS
 from bench.lab import STORES, Lab, open_lab
@@ -54,9 +54,17 @@ def _rhythm(options: argparse.Namespace) -> flows.Rhythm:
     return flows.Rhythm(options.in_flight, options.warm, options.seconds, options.rounds)
 
 
+async def _flows(lab: Lab, options: argparse.Namespace) -> Figure:
+    stores = options.stores or STORES
+    if options.against is not None:
+        return await against.measure(lab, options.against.resolve(), stores, _rhythm(options))
+    return await flows.measure(lab, stores, _rhythm(options))
+
+
 _FIGURES: dict[str, Measure] = {
     "ceiling": lambda lab, options: flows.ceiling(lab, _rhythm(options)),
-    "flows": lambda lab, options: flows.measure(lab, options.stores or STORES, _rhythm(options)),
+    "cluster": lambda lab, options: cluster.measure(lab, _rhythm(options)),
+    "flows": lambda lab, options: _flows(lab, options),
     "latency": lambda lab, options: latency.measure(lab, options.stores or ["sqlite"], options.flows),
     "chain": lambda lab, options: chain.measure(lab, options.stores or ["memory", "sqlite"], options.repeats),
     "waiting": lambda lab, options: waiting.measure(lab, options.stores or ["sqlite"], options.executions),
@@ -102,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=float, default=5.0, help="seconds to wait for an idle machine")
     parser.add_argument("--bare", type=Path, default=REPO.parent / "shared" / "bench", help="folder of bare_flow.py")
     parser.add_argument("--repo", type=Path, default=REPO, help="checkout whose server is measured; default: this one")
+    parser.add_argument(
+        "--against", type=Path, help="flows: in turn with this other checkout, not with the bare program"
+    )
     parser.add_argument("--disk", type=Path, default=None, help="folder on the disk to test")
     parser.add_argument("--results", type=Path, default=REPO / "bench" / "results")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the processes under test")

@@ -19,6 +19,7 @@ from typing import Any
 from tests.mutation.places import Mutant, draw
 from tests.mutation.trial import Copy, Outcome, Test
 
+Copies = queue.SimpleQueue[Copy]
 ROOT = Path(__file__).resolve().parent.parent.parent
 SURVIVORS_ALLOWED = 3
 SUITES = ("tests/unit", "tests/simulation", "tests/conformance", "tests/api", "tests/golden")
@@ -37,7 +38,7 @@ def main() -> int:
     with ExitStack() as exits:
         environ = exits.enter_context(_environment())
         work = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True)))
-        copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        copies: Copies = queue.SimpleQueue()
         for number in range(options.jobs):
             copies.put(Copy(ROOT, work / f"copy-{number}", environ))
         tests = _map(copies, options.map)
@@ -46,7 +47,7 @@ def main() -> int:
     return _report(outcomes, options.seed)
 
 
-def _try_all(mutants: Sequence[Mutant], tests: dict[str, Any], copies: Any, jobs: int) -> list[Outcome]:
+def _try_all(mutants: Sequence[Mutant], tests: dict[str, Any], copies: Copies, jobs: int) -> list[Outcome]:
     def attempt(mutant: Mutant) -> Outcome:
         copy = copies.get()
         try:
@@ -71,9 +72,9 @@ def _callers(tests: dict[str, Any], mutant: Mutant) -> list[Test]:
     ]
 
 
-def _map(copies: Any, path: Path | None) -> dict[str, Any]:
+def _map(copies: Copies, path: Path | None) -> dict[str, Any]:
     """Which test calls what: from the file, when it was made from the same text, else by running all tests once."""
-    copy: Copy = copies.get()
+    copy = copies.get()
     copies.put(copy)
     path = path or Path(tempfile.gettempdir()) / f"mutants-map-{_fingerprint(copy.place)}.json"
     if not path.exists():

@@ -74,6 +74,8 @@ def _removals(statement: ast.stmt) -> Iterator[Mutation]:
         case ast.Return(value=ast.expr()):
             if not isinstance(statement.value, ast.Constant):
                 yield "return nothing", lambda _: ast.Return(None)
+        case _:
+            pass
 
 
 def _with_test(change: Callable[[ast.expr], ast.expr]) -> Callable[[ast.stmt], ast.stmt]:
@@ -160,4 +162,6 @@ def broken(tree: ast.Module, line: int, column: int, number: int) -> ast.Module:
                 return mutations(node)[number][1](node)
             return super().generic_visit(node)
 
-    return ast.fix_missing_locations(Breaker().visit(copy.deepcopy(tree)))
+    changed = Breaker().visit(copy.deepcopy(tree))
+    assert isinstance(changed, ast.Module)
+    return ast.fix_missing_locations(changed)

@@ -39,7 +39,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     finally:
         took = time.perf_counter() - began
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         _map[item.nodeid] = {"s": round(took, 3), "calls": sorted(_ours())}
 
 
