@@ -32,6 +32,7 @@ from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.names import instance_name
 from tornflow.runtime.births import Births
 from tornflow.runtime.catalog import Catalog
+from tornflow.runtime.clock import SystemClock
 from tornflow.runtime.courier import CallbackBody, Courier
 from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.dispatcher import Dispatcher, DispatchSettings
@@ -107,7 +108,7 @@ class Engine:
         task_types = dict(plugins.task_types)
         references = ReferencedResource(self.catalog, task_types)
         task_types.update(dict.fromkeys(references.protocols, references))
-        self.dispatcher = Dispatcher(task_types, self.runner.post, now_ms, settings.dispatch)
+        self.dispatcher = Dispatcher(task_types, self.runner.post, SystemClock(), settings.dispatch)
         self.timers = Timers(storage, self._fire, now_ms, horizon_ms=int(settings.timer_horizon_s * 1000))
         births = Births()
         self.grouping = Grouping(self.runner, births, self.dispatcher, now_ms)
@@ -145,6 +146,7 @@ class Engine:
                 await task_type.start(_Host(self.service, self._settings, task_type.protocols[0]))
             await self.timers.start()
             await self.node.start()
+            self.dispatcher.open()
         except BaseException:
             await self.close()
             raise
@@ -184,7 +186,7 @@ class Engine:
                 case Deliver():
                     self.courier.deliver(scope, command.message_id)
                 case AbandonAttempt():
-                    self.dispatcher.abandon(key, command.task, command.attempt)
+                    self.dispatcher.abandon(key, scope.state.generation, command.task, command.attempt)
                 case StartGroups() | ReviewGroups() | GatherGroups() | ReportGroup():
                     self.grouping.carry_out(scope, command)
 
