@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.failures import flows
-from bench.failures.executor import Attempt, Executor
+from bench.failures.executor import CHILD, Attempt, Executor
 from bench.failures.front import Front
 from bench.failures.load import Load
 
@@ -59,15 +59,15 @@ async def examine(front: Front, executor: Executor, load: Load) -> Verdict:
     """Look at every accepted execution through every node in turn."""
     verdict = Verdict(doubled=list(executor.doubled))
     verdict.wrong += [*executor.early, *executor.complaints, *load.unwoken]
-    by_execution: dict[str, list[Attempt]] = {}
+    by_number: dict[int, list[Attempt]] = {}
     for attempt in executor.attempts.values():
-        by_execution.setdefault(attempt.execution, []).append(attempt)
+        by_number.setdefault(attempt.number, []).append(attempt)
     rest = iter(sorted(load.accepted.items()))
 
     async def worker() -> None:
         for number, execution in rest:
             view = await _view(front, execution)
-            _judge(verdict, load.kinds[number], number, execution, view, executor, by_execution)
+            _judge(verdict, load.kinds[number], number, execution, view, executor, by_number.get(number, []))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
@@ -88,7 +88,7 @@ async def _view(front: Front, execution: str) -> dict[str, Any]:
 
 def _judge(
     verdict: Verdict, kind: flows.Kind, number: int, execution: str, view: dict[str, Any], executor: Executor,
-    by_execution: dict[str, list[Attempt]],
+    attempts: list[Attempt],
 ) -> None:  # fmt: skip
     status, name = view.get("dag_status"), f"{execution} ({kind.name} {number})"
     if not status:
@@ -111,13 +111,16 @@ def _judge(
         verdict.lost.append(f"{name}: its end was never announced")
     elif len(ends.said) > 1:
         verdict.doubled.append(f"{name}: ended in {len(ends.said)} ways: {sorted(ends.said)[:2]}")
-    verdict.doubled += [f"{name}: {line}" for line in _stamps(kind, number, context, by_execution.get(execution, []))]
-    verdict.wrong += [f"{name}: {line}" for line in _attempts(by_execution.get(execution, []))]
+    verdict.doubled += [f"{name}: {line}" for line in _stamps(kind, context, attempts)]
+    verdict.wrong += [f"{name}: {line}" for line in _attempts(attempts)]
 
 
-def _stamps(kind: flows.Kind, number: int, context: dict[str, Any], attempts: Iterable[Attempt]) -> Iterable[str]:
+def _stamps(kind: flows.Kind, context: dict[str, Any], attempts: list[Attempt]) -> Iterable[str]:
     """The answer that the context shows is one that was given, the one that was acknowledged, the one sent on."""
     stamps = context["stamps"]
+    children = {one.execution for one in attempts if CHILD in one.execution}
+    if len(children) > 1:
+        yield f"its sub-flow ran as {sorted(children)}"
     if kind.is_loop:
         known = set().union(*(one.stamps for one in attempts if one.instance.endswith("-q")))
         yield from (
@@ -139,7 +142,7 @@ def _following(kind: flows.Kind, task: str) -> str:
     return tasks[tasks.index(task) + 1] if task in tasks[:-1] else ""
 
 
-def _attempts(attempts: Iterable[Attempt]) -> Iterable[str]:
+def _attempts(attempts: list[Attempt]) -> Iterable[str]:
     """Each task needs one attempt, and one more for each that was reported as failed."""
     by_task: dict[str, list[Attempt]] = {}
     for attempt in attempts:

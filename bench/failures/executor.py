@@ -22,6 +22,8 @@ SLOW_S = (0.1, 0.8)
 LATE_S = 1.0
 """After an attempt was reported as failed, a report of success comes late: it must change nothing."""
 CALLBACK_PATIENCE_S = 150.0
+CHILD = ":child_c_"
+"""In the id of every execution that was started as a sub-flow."""
 OVER = ("repeated finish", "is finished", "is over")
 _ACK = answer(b"{}")
 
@@ -132,7 +134,7 @@ class Executor:
         if attempt is None:
             execution, instance = key.rsplit("/", 2)[0], key.rsplit("/", 2)[1]
             attempt = self.attempts[key] = Attempt(key, execution, number, instance, prev)
-            if ":child" not in execution:
+            if CHILD not in execution:
                 self.executions.setdefault(number, set()).add(execution)
         elif (attempt.number, attempt.prev) != (number, prev):
             self.doubled.append(f"{key}: sent with {attempt.number, attempt.prev}, then with {number, prev}")
