@@ -13,6 +13,8 @@ from typing import Any
 from bench.wire import Broken, Client
 
 TIMEOUT_S = 8.0
+_NOBODY = ("Connect call failed", "Connection refused")
+"""asyncio's and uvloop's words."""
 _VARIABLE = re.compile(r"[a-zA-Z]*:[\w:-]{6,}|https?://\S+|\b[0-9a-f-]{12,}\b|\d+|'[^']*'")
 
 
@@ -26,7 +28,7 @@ class Heard:
     @property
     def is_unsent(self) -> bool:
         """Nobody listened: the request was certainly not carried out."""
-        return self.status == 0 and "Connect call failed" in self.text
+        return self.status == 0 and any(words in self.text for words in _NOBODY)
 
     @property
     def is_unknown(self) -> bool:
@@ -79,7 +81,7 @@ def _plain(heard: Heard) -> str:
     if isinstance(document, dict):
         code = document.get("error_code", document.get("errorCode", ""))
         text = f"{code} {document.get('error', document.get('message', ''))}"
-    elif "Connect call failed" in text:
+    elif heard.is_unsent:
         text = "connection refused"
     code, _, rest = text.partition(" ")
     return f"{code} {_VARIABLE.sub('…', rest)}"[:160].strip()
