@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.executors import token_of
 from tests.simulation.flows import Flow
 from tests.simulation.loop import OUTSIDE
 from tests.simulation.node import NoAnswer, Node, NotTaken
@@ -57,7 +58,7 @@ class Clients:
     def spawn(self, work: Awaitable[Any]) -> None:
         task: asyncio.Task[Any] = self.world.loop.create_task(work, context=OUTSIDE.copy())  # type: ignore[arg-type]
         self.open.add(task)
-        task.add_done_callback(self._spawned)
+        task.add_done_callback(self._spawned, context=OUTSIDE.copy())
 
     def _spawned(self, task: asyncio.Task[Any]) -> None:
         self.open.discard(task)
@@ -103,13 +104,16 @@ class Clients:
     # --- executors
 
     def report(
-        self, attempt: Attempt, token: str | None, payload: dict[str, Any], success: bool, delay: float, salt: float
-    ) -> None:
-        self.spawn(self._report(attempt, token, payload, success, delay, Random(salt)))
+        self, attempt: Attempt, token: str | None, payload: dict[str, Any], success: bool, delay: float, salt: float,
+        *, is_made_up: bool = False,
+    ) -> None:  # fmt: skip
+        """Report the end of an attempt after a while; ``is_made_up``: by somebody who cannot know it."""
+        self.spawn(self._report(attempt, token, payload, success, delay, Random(salt), is_made_up))
 
     async def _report(
-        self, attempt: Attempt, token: str | None, payload: dict[str, Any], success: bool, delay: float, dice: Random
-    ) -> None:
+        self, attempt: Attempt, token: str | None, payload: dict[str, Any], success: bool, delay: float, dice: Random,
+        is_made_up: bool,
+    ) -> None:  # fmt: skip
         await asyncio.sleep(delay)
         name = dice.choice(["finish", "trigger"])
         for _ in range(50):
@@ -119,6 +123,7 @@ class Clients:
                 dice, "report", attempt.execution_id,
                 lambda engine, data=data: _complete(engine, name, attempt, data, success, token),
                 task=attempt.task_name, number=attempt.number, token=token, nonce=nonce, key=attempt.idempotency_key,
+                is_made_up=is_made_up,
             )  # fmt: skip
             if request.outcome in (OK, REFUSED):
                 return
@@ -274,11 +279,9 @@ class Clients:
             if call.attempt.execution_id == target and call.attempt.pattern == "task_async"
         ]
         if calls:
-            from tests.simulation.executors import token_of
-
             attempt = dice.choice(calls)
-            self.report(attempt, token_of(attempt.callback_url), {"v": "late"}, dice.random() < 0.5, 0.0, dice.random())
-            self.world.touched.setdefault(target, set()).add("late")
+            token, success = token_of(attempt.callback_url), dice.random() < 0.5
+            self.report(attempt, token, {"v": "late"}, success, 0.0, dice.random(), is_made_up=True)
 
     async def _look(self, dice: Random, target: str) -> None:
         await self.ask(dice, "look", target, lambda engine: _look_at(engine, target))

@@ -7,6 +7,8 @@ back besides, from the seed. A call is remembered with its key: the same key mus
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,7 +112,10 @@ def value_of(attempt: Attempt) -> str:
 
 
 def value(task: str, task_input: Any) -> str:
-    return f"{task}({task_input.get('e', '')},{task_input.get('x', '')})"
+    x = task_input.get("x", "")
+    if not isinstance(x, str):
+        x = hashlib.md5(json.dumps(x, sort_keys=True).encode()).hexdigest()[:6]
+    return f"{task}({task_input.get('e', '')},{x})"
 
 
 def _is_same(first: Attempt, second: Attempt) -> bool:
@@ -139,6 +144,3 @@ class SimulatedTaskType:
     async def stop(self) -> None:
         self.started -= 1
 
-
-def kept(calls: Sequence[Call]) -> Attempt:
-    return calls[0].attempt

@@ -114,7 +114,7 @@ class StoreClient:
             self._refuse(answer, "connection lost", is_write and error is None)
         elif not answer.done():
             if error is not None:
-                answer.set_exception(error)
+                _fail(answer, error)
             else:
                 answer.set_result(result)
 
@@ -128,7 +128,7 @@ class StoreClient:
 
     def _refuse(self, answer: asyncio.Future[Any], why: str, is_unknown: bool) -> None:
         if not answer.done():
-            answer.set_exception(StorageUnavailable(why, is_unknown=is_unknown))
+            _fail(answer, StorageUnavailable(why, is_unknown=is_unknown))
 
     def _pace(self) -> float:
         habits = self._habits
@@ -248,3 +248,9 @@ class StoreClient:
             self._disk.beats.pop(node_id, None)
 
         await self._write(forget)
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    """A caller that died meanwhile is no reason to complain that nobody took the error."""
+    answer.set_exception(error)
+    answer._log_traceback = False  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from tornflow.model.names import instance_name
 from tornflow.model.status import TaskStatus
 
 _SETTLE_S = 900.0
-_ROUND_S = 5.0
+_ROUND_S = 2.0
 
 
 @dataclass(slots=True)
@@ -34,7 +34,6 @@ class World:
     nodes: list[Node] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    touched: dict[str, set[str]] = field(default_factory=dict)
     is_troubled: bool = False
     is_store_away: bool = False
     is_over: bool = False
@@ -172,7 +171,7 @@ class World:
             for node in self.nodes:
                 if not node.is_alive and self.plan.nodes == 1:
                     await self._until_up(node)
-            if not await self._help() and self._is_quiet():
+            if not await self._help() and not self._what_is_left():
                 break
             if self.loop.time() > deadline:
                 self.problems.append(f"it does not come to an end: {self._what_is_left()}")
@@ -180,17 +179,17 @@ class World:
         self.is_over = True
         await asyncio.sleep(40.0)
 
-    def _is_quiet(self) -> bool:
-        nodes = [node for node in self.nodes if node.is_alive]
-        return (
-            not self.outside.open
-            and all(node.is_up for node in nodes)
-            and all(node.engine.dispatcher.in_flight == node.engine.dispatcher.waiting == 0 for node in nodes)
-            and not self._what_is_left()
-        )
-
     def _what_is_left(self) -> list[str]:
-        left = []
+        left = [f"client {_where(task)}" for task in self.outside.open]
+        for node in self.nodes:
+            if not node.is_alive:
+                continue
+            if not node.is_up:
+                left.append(f"{node.process.name} does not start")
+                continue
+            dispatcher = node.engine.dispatcher
+            if dispatcher.in_flight or dispatcher.waiting:
+                left.append(f"{node.process.name}: {dispatcher.in_flight} in flight, {dispatcher.waiting} waiting")
         for stored in self.disk.all():
             state = self.disk.state(stored.key)
             if state is None:
@@ -307,3 +306,12 @@ def _bury(world: World) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     world.loop.close()
     gc.collect(0)
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    coro: Any = task.get_coro()
+    names = []
+    while coro is not None and hasattr(coro, "cr_frame") and coro.cr_frame is not None:
+        names.append(f"{coro.cr_code.co_name}:{coro.cr_frame.f_lineno}")
+        coro = coro.cr_await
+    return " > ".join(names)
