@@ -8,6 +8,7 @@ import sys
 import time
 
 from tests.simulation.plan import draw_plan
+from tests.simulation.shrink import kind_of, shrink
 from tests.simulation.world import run
 
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print the plan and the schedule")
     given = parser.parse_args()
     seeds = [given.replay] if given.replay else [str(n) for n in range(given.start, given.start + given.seeds)]
+    kinds: dict[str, list[str]] = {}
     started, bad, simulated, count = time.monotonic(), [], 0.0, 0
     for seed in seeds:
         if given.minutes and time.monotonic() - started > given.minutes * 60:
@@ -34,15 +36,21 @@ def main() -> int:
         simulated += outcome.simulated_s
         if outcome.problems:
             bad.append(seed)
+            kinds.setdefault(kind_of(outcome.problems[0]), []).append(seed)
             print(f"seed {seed}: {outcome.digest} nodes={plan.nodes}", flush=True)
             for problem in outcome.problems[:8]:
                 print(f"    {problem[:600]}", flush=True)
-        if given.verbose:
+        if given.shrink and outcome.problems:
+            outcome = shrink(outcome)
+            print("smallest:", *outcome.plan.lines(), *outcome.problems[:5], *outcome.lines, sep="\n    ", flush=True)
+        elif given.verbose:
             print("\n".join([*plan.lines(), *outcome.lines]))
         if given.replay:
             print(f"seed {seed}: digest {outcome.digest}, {outcome.simulated_s:.0f} s, {outcome.steps} steps")
     spent = time.monotonic() - started
-    print(f"{count} worlds, {simulated:.0f} simulated s in {spent:.0f} s; {len(bad)} bad: {' '.join(bad[:200])}")
+    print(f"{count} worlds, {simulated:.0f} simulated s in {spent:.0f} s; {len(bad)} bad")
+    for kind, of_kind in sorted(kinds.items(), key=lambda one: -len(one[1])):
+        print(f"{len(of_kind):5} x {kind}: {' '.join(of_kind[:12])}")
     return 1 if bad else 0
 
 
