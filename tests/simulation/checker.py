@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from tests.simulation.clients import Request
 from tests.simulation.disk import Stored
 from tests.simulation.history import check_history
 from tests.simulation.model import Judge, is_plausible
+from tests.simulation.node import START_MS
 from tests.simulation.promises import check_requests
 from tornflow.model.execution import ScopeKey, ScopeState
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+_SWEEP_MS = 60_000
+_SKEW_MS = 5_000
 _DISTURBING = ("finish", "redo", "degrade", "complete", "terminate")
 
 
@@ -46,10 +50,40 @@ def _check_rest(world: World) -> list[str]:
             found.append(f"{name}: the outbox still holds {list(state.outbox)}")
         if stored.due_at is not None:
             found.append(f"{name}: a timer is still set ({state.status if state else ''})")
+    found += _check_retention(world)
     for node in world.nodes:
         if node.is_alive and node.is_up:
             found += _check_node(node.process.name, node.engine)
     return found
+
+
+def _check_retention(world: World) -> list[str]:
+    """What has expired is gone, what has not is there; clocks that somebody set say nothing about that."""
+    if any(fault.kind == "jump" for fault in world.plan.faults):
+        return []
+    now = START_MS + world.loop.time() * 1000
+    late = [one for one in world.disk.summaries.values() if one.expires_at is not None]
+    found = [
+        f"{one.execution_id}: expired {(now - one.expires_at) / 1000:.0f} s ago and is still there"
+        for one in late
+        if one.expires_at is not None and one.expires_at < now - _SWEEP_MS
+    ]
+    purged = {one.execution_id for one in world.outside.requests if one.kind == "purge" and one.may_have_happened}
+    for key, entries in world.disk.history.items():
+        for before, entry in itertools.pairwise(entries):
+            if key.path or entry.state is not None or before.state is None or key.execution_id in purged:
+                continue
+            if _is_replaced(entries, entry) or before.state.parent is not None:
+                continue
+            expires_at = before.state.expires_at
+            if expires_at is None or expires_at > START_MS + entry.at * 1000 + _SKEW_MS:
+                found.append(f"{tuple(key)}: removed at {entry.at:.3f}, before its time ({expires_at})")
+    return found
+
+
+def _is_replaced(entries: list[Stored], gone: Stored) -> bool:
+    """A new life that takes the place of an old one removes it in the same moment."""
+    return any(one.at == gone.at and one.state is not None and one.revision == gone.revision + 1 for one in entries)
 
 
 def _check_node(name: str, engine: object) -> list[str]:

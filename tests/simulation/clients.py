@@ -13,10 +13,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.executors import token_of
-from tests.simulation.flows import Flow
+from tests.simulation.flows import WORKSPACE, Flow
 from tests.simulation.loop import OUTSIDE
 from tests.simulation.node import NoAnswer, Node, NotTaken
 from tests.simulation.plan import Action
+from tornflow.descriptors import parse_descriptor
 from tornflow.errors import RequestError, ServerNotReady, StorageUnavailable
 from tornflow.model.execution import ScopeKey
 from tornflow.model.names import instance_name
@@ -282,6 +283,21 @@ class Clients:
             attempt = dice.choice(calls)
             token, success = token_of(attempt.callback_url), dice.random() < 0.5
             self.report(attempt, token, {"v": "late"}, success, 0.0, dice.random(), is_made_up=True)
+
+    async def store_flow(self, flow: Flow, dice: Random | None = None) -> Request:
+        text = flow.text(self.world.nonce("v"))
+        md5 = parse_descriptor(text).md5
+        return await self.ask(
+            dice or Random(0), "alter", "",
+            lambda engine: engine.catalog.add(text, business=WORKSPACE, feature=flow.name, alias="release"),
+            flow=flow.name, md5=md5,
+        )  # fmt: skip
+
+    async def _alter(self, dice: Random, _target: str) -> None:
+        """Store a new version of a flow: another text that does the same."""
+        request = await self.store_flow(dice.choice(self.world.plan.flows), dice)
+        if request.outcome == OK and dice.random() < 0.7:
+            await self.submit(dice)
 
     async def _look(self, dice: Random, target: str) -> None:
         await self.ask(dice, "look", target, lambda engine: _look_at(engine, target))

@@ -61,8 +61,9 @@ class Flow:
     def descriptor_id(self) -> str:
         return f"{WORKSPACE}:{self.name}"
 
-    def text(self) -> str:
+    def text(self, version: str = "1") -> str:
         document: dict[str, Any] = {
+            "version": version,
             "workspace": WORKSPACE,
             "dagName": self.name,
             "type": "flow",
@@ -275,10 +276,11 @@ def _foreach(task: Task) -> dict[str, Any]:
 def _choice(task: Task) -> dict[str, Any]:
     """The first branch is taken when the task is on, the second one always."""
     conditions = ["$.input.flag", "$.input.mark"]
+    names = [one.name for body in task.bodies for one in body]
     return {
         "category": "choice",
         "inputMappings": [_rule("$.context.mark", "$.input.mark"), *_constant(task.is_on)],
-        "outputMappings": [_rule(f"$.output.{one.name}", f"$.context.{one.name}") for body in task.bodies for one in body],
+        "outputMappings": [_rule(f"$.output.{name}", f"$.context.{name}") for name in names],
         "choices": [
             {"condition": conditions[n], "tasks": [document_of(one, is_inside=True) for one in body]}
             for n, body in enumerate(task.bodies)

@@ -26,7 +26,8 @@ def _take(_logger: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
         problems, trace = _sink
         text = str(event.get("event"))
         trace("log", method, {key: str(value) for key, value in event.items() if key != "exc_info"})
-        if method in ("exception", "critical") and text not in _EXPECTED:
+        is_wrong = method in ("exception", "critical") or text.startswith("a background task")
+        if is_wrong and text not in _EXPECTED:
             problems.append(f"log: {text} {_reason()} {({k: v for k, v in event.items() if k != 'event'})}")
     raise structlog.DropEvent
 

@@ -54,7 +54,8 @@ class Plan:
 
     def lines(self) -> list[str]:
         """Return the plan in words, for whoever reads a failure."""
-        lines = [f"seed {self.seed}: {self.nodes} node(s), shared={self.is_shared}, {self.lasts_s:.0f} s, {self.habits}"]
+        lines = [f"seed {self.seed}: {self.nodes} node(s), shared={self.is_shared}, {self.lasts_s:.0f} s"]
+        lines.append(str(self.habits))
         lines += [f"settings {self.tuning} {self.rules} skews {self.skews_ms} executors {self.pace_s} s"]
         lines += [f"flow {flow.text()}" for flow in (*self.flows, *self.children)]
         timed = [*self.actions, *self.faults]
@@ -64,6 +65,7 @@ class Plan:
 _CLIENT_KINDS = (
     "finish", "finish", "late", "late", "wakeup", "wakeup", "raise", "raise", "pause", "pause", "resume", "terminate",
     "terminate", "purge", "purge", "redo", "redo", "degrade", "complete", "restart", "restart", "look", "look", "again",
+    "alter",
 )  # fmt: skip
 _FAULT_KINDS = ("crash", "crash", "freeze", "cut", "away", "jump", "leave")
 

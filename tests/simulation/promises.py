@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.simulation.clients import OK, REFUSED, Request
+from tests.simulation.clients import FAILED, OK, REFUSED, Request
 from tests.simulation.disk import Stored
 from tornflow.engine.tokens import attempt_token
 from tornflow.errors import AttemptOver, ExecutionExists, ExecutionFinished, ExecutionNotFound, TaskFinished
@@ -32,6 +32,8 @@ def check_requests(world: World) -> list[str]:
             text = _check_done(world, request, seen)
         elif request.outcome == REFUSED:
             text = _check_refused(world, request, seen)
+        elif request.outcome == FAILED:
+            text = _check_failed(world, request)
         if text:
             found.append(f"{request.kind} {request.execution_id} {request.facts} at {request.since:.3f}: {text}")
     return found
@@ -51,6 +53,7 @@ def _check_done(world: World, request: Request, seen: Seen) -> str:
         case "submit" | "start":
             if not _any(seen, lambda one: True):
                 return "acknowledged, and not stored"
+            return _check_version(world, request)
         case "terminate" | "complete":
             if not _any(seen, _is_over):
                 return "acknowledged, and it had not ended"
@@ -145,3 +148,37 @@ def _has_moved_on(world: World, request: Request) -> bool:
         if waits.attempt != request.facts.get("number", waits.attempt):
             return True
     return False
+
+
+def _check_failed(world: World, request: Request) -> str:
+    """The client was told that nothing was stored: so it must be, until somebody asks again."""
+    nonce = request.facts.get("nonce") or request.facts.get("mark")
+    stored = world.disk.nonces.get(str(nonce))
+    again = [
+        one.since
+        for one in world.outside.requests
+        if one is not request and one.since >= request.until and nonce in one.facts.values()
+    ]
+    before = [one for one in world.outside.requests if one.since < request.since and nonce in one.facts.values()]
+    if stored is None or before or not request.since <= stored[0] < min(again, default=float("inf")):
+        return ""
+    return f"failed ({request.error}), and was stored at {stored[0]:.3f} all the same"
+
+
+def _check_version(world: World, request: Request) -> str:
+    """A flow that was stored on one node is what every node starts from then on."""
+    created = [
+        one.state
+        for one in world.disk.history[ScopeKey(request.execution_id)]
+        if one.state is not None and one.state.context.get("mark") == request.facts["mark"]
+    ]
+    if not created:
+        return ""
+    flow = world.outside.marks[request.facts["mark"]]
+    stored = [one for one in world.outside.requests if one.kind == "alter" and one.facts["flow"] == flow.name]
+    mine = [one for one in stored if one.facts["md5"] == created[0].descriptor_md5]
+    if not mine:
+        return f"runs the version {created[0].descriptor_md5}, which nobody stored"
+    first = min(one.since for one in world.outside.requests if one.facts.get("mark") == request.facts["mark"])
+    after = [one for one in stored if one.outcome == OK and one.since > mine[-1].until and one.until < first]
+    return f"runs an old version, although {after[-1].facts['md5']} was stored before" if after else ""

@@ -47,7 +47,9 @@ def _size(plan: Plan) -> int:
     return len(plan.lines()) + sum(len(flow.everything()) for flow in (*plan.flows, *plan.children)) + plan.nodes
 
 
-def _take_steps(current: Callable[[], Plan], step: Callable[[Plan], Iterator[Plan]], fails: Callable[[Plan], bool]) -> None:
+def _take_steps(
+    current: Callable[[], Plan], step: Callable[[Plan], Iterator[Plan]], fails: Callable[[Plan], bool]
+) -> None:
     """Go on from the first smaller plan that fails, until none does."""
     while any(fails(plan) for plan in step(current())):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from tests.simulation import logs
 from tests.simulation.clients import Clients
 from tests.simulation.disk import Disk
 from tests.simulation.executors import Executors
-from tests.simulation.flows import WORKSPACE, Flow
+from tests.simulation.flows import Flow
 from tests.simulation.loop import OUTSIDE, Livelock, SimulatedLoop
 from tests.simulation.node import NoAnswer, Node, NotTaken
 from tests.simulation.plan import Fault, Plan
@@ -24,6 +25,10 @@ from tornflow.model.status import TaskStatus
 
 _SETTLE_S = 900.0
 _ROUND_S = 2.0
+_QUIET_S = 70.0
+
+
+Story = Callable[["World"], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -67,7 +72,7 @@ class World:
 
     # --- the story
 
-    async def play(self) -> None:
+    async def play(self, story: Story | None) -> None:
         self.nodes = [Node(self, number, self.plan.skews_ms[number]) for number in range(self.plan.nodes)]
         for node in self.nodes:
             node.boot()
@@ -79,6 +84,8 @@ class World:
             self.loop.call_at(started + action.at, self._start_action, action, context=OUTSIDE)
         for fault in self.plan.faults:
             self.loop.call_at(started + fault.at, self._start_fault, fault, context=OUTSIDE)
+        if story is not None:
+            await story(self)
         await asyncio.sleep(self.plan.lasts_s)
         await self._settle()
 
@@ -95,11 +102,9 @@ class World:
 
     async def _store_flows(self) -> None:
         for flow in self.flows.values():
-            await self.nodes[0].ask(
-                lambda engine, flow=flow: engine.catalog.add(
-                    flow.text(), business=WORKSPACE, feature=flow.name, alias="release"
-                )
-            )
+            self.outside.spawn(self.outside.store_flow(flow))
+        while self.outside.open:
+            await asyncio.sleep(0.01)
 
     def _trouble(self, is_on: bool) -> None:
         self.is_troubled = is_on
@@ -107,6 +112,10 @@ class World:
             node.store.is_troubled = is_on
 
     # --- faults
+
+    def strike(self, kind: str, node: int, lasts_s: float) -> None:
+        """Let a fault happen now."""
+        self._start_fault(Fault(self.loop.time(), kind, node, lasts_s))
 
     async def _break(self, fault: Fault, node: Node) -> None:
         self.trace("fault", fault.kind, node.process.name, fault.lasts_s)
@@ -164,7 +173,7 @@ class World:
         """Let everything work, help what waits for somebody, and wait until nothing moves any more."""
         self._trouble(False)
         self.executors.is_moody = False
-        deadline = self.loop.time() + _SETTLE_S
+        deadline = self.loop.time() + self._patience_s()
         self.trace("settle")
         while True:
             await asyncio.sleep(_ROUND_S)
@@ -177,7 +186,12 @@ class World:
                 self.problems.append(f"it does not come to an end: {self._what_is_left()}")
                 break
         self.is_over = True
-        await asyncio.sleep(40.0)
+        await asyncio.sleep(_QUIET_S)
+
+    def _patience_s(self) -> float:
+        """A node that starts after somebody has set its clock counts from that time: waits may be an hour longer."""
+        kinds = {fault.kind for fault in self.plan.faults}
+        return _SETTLE_S + (3600.0 if "jump" in kinds and kinds & {"crash", "leave"} else 0.0)
 
     def _what_is_left(self) -> list[str]:
         left = [f"client {_where(task)}" for task in self.outside.open]
@@ -269,15 +283,15 @@ class Outcome:
     lines: list[str]
 
 
-def run(plan: Plan) -> Outcome:
-    """Play a plan to its end and return what was wrong."""
+def run(plan: Plan, story: Story | None = None) -> Outcome:
+    """Play a plan, or a story of a test besides, to its end and return what was wrong."""
     from tests.simulation.checker import check
 
     loop = SimulatedLoop(plan.seed)
     world = World(plan, loop)
     logs.watch(world.problems, world.trace)
     try:
-        story = loop.create_task(world.play(), context=OUTSIDE.copy())
+        story = loop.create_task(world.play(story), context=OUTSIDE.copy())
         loop.run_until_complete(story)
         check(world)
         loop.run_until_complete(loop.create_task(_close(world), context=OUTSIDE.copy()))
