@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,16 +17,17 @@ from tornado.httpserver import HTTPServer
 
 from tornflow import __version__
 from tornflow.api import make_application, make_dapr_application
-from tornflow.api.edge import Edge, EdgeLimits
+from tornflow.api.edge import REFERENCE_CALLBACK_CHARS, Edge, EdgeLimits
 from tornflow.api.rill.callback import callback_body
 from tornflow.config import Settings
+from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget
 from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
-from tornflow.runtime.engine import Engine, EngineSettings, now_ms
+from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.spi.task_type import TaskType
@@ -62,6 +62,7 @@ async def start_engine(settings: Settings, task_types: WrapTaskTypes | None = No
     """
     engine = build_engine(settings, settings.server_url(), task_types)
     await engine.start()
+    engine.release()
     return engine
 
 
@@ -94,9 +95,10 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             "strict_names": rill.strict,
             "limits": DescriptorLimits(**settings.descriptor_values()),
             "max_versions": settings.descriptors.versions,
+            "unused_texts_kept_ms": settings.descriptors.unused_texts_kept_s * 1000,
             "cache_size": engine.cache_flows,
         },
-        budget=Budget(**asdict(settings.expressions), clock=time.perf_counter),
+        budget=Budget(**asdict(settings.expressions)),
         plugins=_PluginSections(settings),
         outbound=settings.outbound_values(),
         cache_scopes=engine.cache_scopes,
@@ -156,6 +158,7 @@ class Server:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._not_ready = ""
+        engine.release()
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
 
     async def close(self) -> None:
@@ -179,13 +182,13 @@ class Server:
         return Edge(
             service=engine.service,
             catalog=engine.catalog,
-            clock=now_ms,
-            is_ready=lambda: self._not_ready or engine.runner.trouble,
+            clock=engine.clock.wall_ms,
+            is_ready=lambda: self._not_ready or engine.commits.trouble,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
                 submit_chars=settings.rill.submit_limit_chars,
-                callback_chars=settings.rill.callback_limit_chars,
+                callback_chars=callback_limit(settings.rill),
                 json_depth=settings.server.json_depth_limit,
                 page_size=settings.server.page_limit,
             ),
@@ -203,6 +206,11 @@ class Server:
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
             registry=_registry(engine),
         )
+
+
+def callback_limit(rill: RillSettings) -> int:
+    """Return the characters that the body of a completion may have (decisions, "Lives and attempts")."""
+    return min(rill.callback_limit_chars, REFERENCE_CALLBACK_CHARS) if rill.strict else rill.callback_limit_chars
 
 
 def _registry(engine: Engine) -> CollectorRegistry:

@@ -83,6 +83,9 @@ class DescriptorSettings:
     mappings: int = setting(100_000, "mapping rules after references are replaced", unit="rules", minimum=1)
     problems: int = setting(200, "problems that one answer lists", unit="problems", minimum=1)
     versions: int = setting(300, "versions kept per alias; the oldest goes first", unit="versions", minimum=1)
+    unused_texts_kept_s: int = setting(
+        86_400, "how long a text stays that no version names and no execution runs", unit="s", minimum=3600
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +115,15 @@ class RillSettings:
     """The Rill Flow family"""
 
     strict: bool = setting(
-        False, "restore three reference behaviours: HTTP attempts and timeouts, foreach limits, strict names"
+        False,
+        "restore reference behaviours: HTTP attempts and timeouts, foreach limits, strict names, callbacks of at most"
+        " 6144 characters",
     )
     callback_limit_chars: int = setting(
-        6144, "largest body of finish, trigger and wakeup as compact JSON", unit="characters", minimum=64
+        4 * MIB,
+        "largest body of finish, trigger, wakeup and redo as compact JSON; rill.strict: 6144 at most",
+        unit="characters",
+        minimum=64,
     )
     submit_limit_chars: int = setting(
         MIB, "largest context of a submission as compact JSON", unit="characters", minimum=64
