@@ -62,7 +62,6 @@ async def start_engine(settings: Settings, task_types: WrapTaskTypes | None = No
     """
     engine = build_engine(settings, settings.server_url(), task_types)
     await engine.start()
-    engine.release()
     return engine
 
 
@@ -89,7 +88,10 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         ),
         dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
         service=ServiceSettings(
-            engine.flow_depth, engine.context_limit_bytes, settings.dispatch.max_waiting, settings.dapr.business_id
+            engine.flow_depth,
+            engine.context_limit_bytes,
+            settings.dispatch.max_waiting,
+            default_business=settings.dapr.business_id,
         ),
         catalog={
             "strict_names": rill.strict,
@@ -151,7 +153,7 @@ class Server:
         self._serve(application, port)
         if dapr_port is not None:
             self._serve(make_dapr_application(edge, metrics=application.metrics), dapr_port)
-        await engine.start()
+        await engine.start(holds_attempts=True)
         await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
         gc.collect()

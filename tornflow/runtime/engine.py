@@ -158,8 +158,10 @@ class Engine:
     def node_id(self) -> str:
         return self.runner.node_id
 
-    async def start(self) -> None:
-        """Open the store and the task types, then take up what a crash left behind. Attempts wait for ``release``.
+    async def start(self, *, holds_attempts: bool = False) -> None:
+        """Open the store and the task types, then take up what a crash left behind.
+
+        ``holds_attempts``: none goes out before ``release``, for a server that executors may call.
 
         Raises:
             ConfigError, StorageUnavailable: nothing is left open.
@@ -175,6 +177,8 @@ class Engine:
             await self.close()
             raise
         self.service.closed_because = ""
+        if not holds_attempts:
+            self.release()
 
     def release(self) -> None:
         """Let attempts go out: from now on this server answers, and executors may call it."""

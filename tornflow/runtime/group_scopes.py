@@ -187,7 +187,7 @@ class GroupScopes:
 
 def _is_this_or_later(found: Generation, wanted: Generation) -> bool:
     """Runs of one life are counted; a group of another life is never the one that is wanted."""
-    return found[0] == wanted[0] and found[1:] >= wanted[1:]  # type: ignore[operator]
+    return found[0] == wanted[0] and found[1:] >= wanted[1:]
 
 
 def _missed(

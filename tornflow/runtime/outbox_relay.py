@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import structlog
 
@@ -36,6 +36,7 @@ from tornflow.model.messages import (
     ControlGroups,
     GroupReport,
     HandOver,
+    Message,
     SendCallback,
     StopChild,
     StopGroups,
@@ -95,7 +96,7 @@ class OutboxRelay:
         at = self._clock.wall_ms()
         self._runner.post(key, Delivered(at, message_id) if was_taken else EventReturned(at, message_id))
 
-    def _work(self, scope: Scope, message: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _work(self, scope: Scope, message: Message) -> tuple[Any, tuple[Any, ...]]:
         """Return who carries a message and all that it needs; reads the scope, so it must not wait."""
         state, at = scope.state, self._clock.wall_ms()
         key = state.key
@@ -124,7 +125,7 @@ class OutboxRelay:
             case HandOver():
                 handed = EventHandedOver(at, message.task, message.number, message.payload, message.generation)
                 return self._hand_over, (ScopeKey(key.execution_id, message.path), handed)
-        raise TypeError(f"{type(message).__name__} is no message")
+        assert_never(message)
 
     async def _tell(self, key: ScopeKey | None, event: Event) -> None:
         """Where it is refused, nobody is left to tell."""

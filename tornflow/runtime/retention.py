@@ -7,7 +7,7 @@ meanwhile stays. Any number of nodes may do this at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -83,7 +83,7 @@ class Retention:
                 self._runner.forget(target.execution_id, target.life)
         return sum(were_removed)
 
-    async def _without_living_children(self, targets: list[Target] | tuple[Target, ...]) -> list[Target]:
+    async def _without_living_children(self, targets: Sequence[Target]) -> list[Target]:
         found: list[Target] = []
         for start in range(0, len(targets), _AT_ONCE):
             page = targets[start : start + _AT_ONCE]
