@@ -50,7 +50,7 @@ def main() -> int:
     spent = time.monotonic() - started
     print(f"{count} worlds, {simulated:.0f} simulated s in {spent:.0f} s; {len(bad)} bad")
     for kind, of_kind in sorted(kinds.items(), key=lambda one: -len(one[1])):
-        print(f"{len(of_kind):5} x {kind}: {' '.join(of_kind[:12])}")
+        print(f"KIND {len(of_kind)} x {kind}: {' '.join(of_kind[:12])}")
     return 1 if bad else 0
 
 

@@ -159,7 +159,7 @@ class Clients:
             )  # fmt: skip
             if request.outcome == OK:
                 self._note_start(request, request.answer)
-                if first and request.answer != first:
+                if first and request.answer != first and first in self.world.disk.scopes:
                     self.world.problems.append(f"key {key} gave {first}, then {request.answer}")
                 first = request.answer
                 if key is None or dice.random() < 0.8:

@@ -15,10 +15,7 @@ def watch(problems: list[str] | None, trace: Callable[..., None] | None) -> None
     """Write exceptions in logs down as problems of a world, everything else into its trace; None: stop."""
     global _sink
     _sink = None if problems is None or trace is None else (problems, trace)
-    if _sink is not None:
-        structlog.configure(processors=[_take], cache_logger_on_first_use=False)
-    else:
-        structlog.reset_defaults()
+    structlog.configure(processors=[_take], cache_logger_on_first_use=False)
 
 
 def _take(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -79,7 +79,8 @@ class _Walk:
         return name in self.ruled_out.get(before, ()) or before in self.marked
 
     def input_of(self, task: Task) -> dict[str, Any]:
-        found = {name: self.context[name] for name in ("mark", "e") if name in self.context}
+        names = ("mark", "e") if self.state.key.path else ("mark",)  # only tasks in groups read the element
+        found = {name: self.context[name] for name in names if name in self.context}
         if task.before and task.before[0] in self.context:
             found["x"] = self.context[task.before[0]]
         return found
@@ -108,7 +109,8 @@ class _Walk:
             status = SUCCEED if child is not None and child.status.value == SUCCEED else _end(task)
             if status != SUCCEED:
                 self.judge.expect(self.state.key.path, f"attempts of {task.name}", task.retries + 1, seen.attempt)
-        if status == SUCCEED or (status == SKIPPED and seen.msg != "timeout"):
+        is_timed_out = bool(task.timeout_s) and task.name not in self.state.context
+        if status == SUCCEED or (status == SKIPPED and not is_timed_out):
             self.context[task.name] = self.context["mark"]
         return status
 

@@ -245,6 +245,8 @@ class World:
             return False
         parent = self.disk.state(ScopeKey(link.execution_id, link.path))
         root = self.disk.state(ScopeKey(link.execution_id))
+        if any(one.kind == "finish" and one.execution_id == link.execution_id for one in self.outside.requests):
+            return False  # completed by hand: the sub-flow goes its own way
         if parent is None or root is None or root.status.is_completed:
             return True
         task = parent.tasks.get(link.task)
