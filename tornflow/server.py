@@ -183,6 +183,7 @@ class Server:
             catalog=engine.catalog,
             clock=now_ms,
             is_ready=lambda: self._not_ready or engine.runner.trouble,
+            closed=lambda: self._not_ready,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
