@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
-from tornflow.runtime.engine import Engine, EngineSettings, now_ms
+from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.spi.task_type import TaskType
@@ -86,10 +85,14 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             trigger_base=server_url + rill.trigger_uri,
             is_strict=rill.strict,
             event_buffer=engine.event_buffer,
+            attempts_kept=engine.attempts_kept,
         ),
         dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
         service=ServiceSettings(
-            engine.flow_depth, engine.context_limit_bytes, settings.dispatch.max_waiting, settings.dapr.business_id
+            engine.flow_depth,
+            engine.context_limit_bytes,
+            settings.dispatch.max_waiting,
+            default_business=settings.dapr.business_id,
         ),
         catalog={
             "strict_names": rill.strict,
@@ -98,13 +101,15 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             "unused_texts_kept_ms": settings.descriptors.unused_texts_kept_s * 1000,
             "cache_size": engine.cache_flows,
         },
-        budget=Budget(**asdict(settings.expressions), clock=time.perf_counter),
+        budget=Budget(**asdict(settings.expressions)),
         plugins=_PluginSections(settings),
         outbound=settings.outbound_values(),
         cache_scopes=engine.cache_scopes,
         cache_bytes=engine.cache_bytes,
         head_inline_limit_bytes=engine.head_inline_limit_bytes,
         finished_retention_s=engine.finished_retention_s,
+        failed_retention_s=engine.failed_retention_s,
+        unknown_outcome_patience_s=engine.unknown_outcome_patience_s,
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
@@ -151,13 +156,14 @@ class Server:
         self._serve(application, port)
         if dapr_port is not None:
             self._serve(make_dapr_application(edge, metrics=application.metrics), dapr_port)
-        await engine.start()
+        await engine.start(holds_attempts=True)
         await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._not_ready = ""
+        engine.release()
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
 
     async def close(self) -> None:
@@ -181,8 +187,8 @@ class Server:
         return Edge(
             service=engine.service,
             catalog=engine.catalog,
-            clock=now_ms,
-            is_ready=lambda: self._not_ready or engine.runner.trouble,
+            clock=engine.clock.wall_ms,
+            is_ready=lambda: self._not_ready or engine.commits.trouble,
             closed=lambda: self._not_ready,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,

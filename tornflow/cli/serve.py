@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from tornflow.cli.options import settings_from
 from tornflow.logs import configure_logs
+
+
+log = logging.getLogger("tornflow.config")
 
 
 @click.command("serve")
@@ -27,6 +32,8 @@ def serve_command(
     flags = {"server.host": host, "server.port": port, "server.dapr_port": dapr_port, "storage.url": storage}
     settings = settings_from(flags, sets, config_file)
     configure_logs(settings.log.level, settings.log.format)
+    for warning in settings.warnings:
+        log.warning(warning)
     # Imported here: the other commands and --help need not wait for it.
     from tornflow import server
 
