@@ -26,6 +26,9 @@ class ServerSettings:
         maximum=65535,
         environ=("TORNFLOW_DAPR_PORT",),
     )
+    processes: int = setting(
+        1, "server processes that share the ports; more than 1 needs a shared store (MongoDB)", minimum=1, maximum=256
+    )
     public_url: str = setting(
         "", "how executors reach this server (X-Callback-Url); empty: http://<host>:<port>, or 127.0.0.1 for 0.0.0.0"
     )

@@ -28,6 +28,7 @@ FLAGS = {
     "server.port": "--port",
     "server.dapr_port": "--dapr-port",
     "storage.url": "--storage",
+    "server.processes": "--processes",
 }
 """The settings that have a flag of their own (design, section 5)."""
 
