@@ -111,6 +111,7 @@ class Catalog(Generic[T]):
         self._names = Names(storage, clock, self._remembered, max_versions=max_versions)
         self._texts = Texts(storage, clock, token, unused_texts_kept_ms)
         self._entries: OrderedDict[str, _Held[T]] = OrderedDict()
+        self._collected_at: int | None = None
 
     # --- storing
 
@@ -202,9 +203,19 @@ class Catalog(Generic[T]):
     # --- texts that nothing uses
 
     async def collect(self) -> Collected:
+        """``collect_now`` when it is due, for a background task that calls it often: a round reads all texts."""
+        now = self._clock()
+        if self._collected_at is None:
+            self._collected_at = now
+        if 0 <= now - self._collected_at < self._texts.pause_ms:
+            return Collected()
+        self._collected_at = now
+        return await self.collect_now()
+
+    async def collect_now(self) -> Collected:
         """Set aside texts that no version names and no execution runs; remove those that were set aside long ago.
 
-        One round over all texts, for a background task. Safe while others collect, store and start executions.
+        One round over all texts. Safe while others collect, store and start executions.
 
         Raises:
             StorageUnavailable: the round ended early.

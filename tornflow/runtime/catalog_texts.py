@@ -37,7 +37,7 @@ class Collected:
 
 
 class Texts:
-    """``kept_ms``: how long an unused text is kept."""
+    """``kept_ms``: how long an unused text is kept; ``pause_ms``: how long to wait between rounds."""
 
     def __init__(
         self, storage: Storage, clock: Callable[[], int], token: Callable[[], str], kept_ms: int
@@ -47,6 +47,7 @@ class Texts:
         self._token = token
         self._kept_ms = kept_ms
         self.trust_ms = kept_ms // 4
+        self.pause_ms = kept_ms // 24
 
     async def put(self, md5: str, text: bytes) -> None:
         await self._storage.put_record(_PLACE, md5, text)
