@@ -36,6 +36,7 @@ class Gated(MemoryStorage):
         self.gates: list[asyncio.Future[None]] = []
         self.is_open = True
         self.runs: set[str] = set()
+        self.business = "demo"
         self.reads = 0
 
     async def _turn(self) -> None:
@@ -78,8 +79,9 @@ class Gated(MemoryStorage):
 
     async def executions(self, query: ExecutionQuery, *, offset: int = 0, limit: int = 100) -> Sequence[Summary]:
         await self._turn()
-        md5 = query.descriptor_md5 or ""
-        return [Summary("one", "demo", "main", "running", 0, descriptor_md5=md5)] if md5 in self.runs else []
+        md5 = query.descriptor_md5
+        assert md5 is not None
+        return [Summary("one", self.business, "main", "running", 0, descriptor_md5=md5)] if md5 in self.runs else []
 
 
 @dataclass
@@ -311,6 +313,20 @@ async def test_an_unused_text_is_set_aside_first_and_removed_when_it_was_unused_
             await catalog.resolve(f"demo:main:md5_{old}")
     assert await add(node, 0) == old
     assert (await fresh.resolve("demo:main")).md5 == old
+
+
+@pytest.mark.parametrize(("business", "set_aside"), [("demo", 0), ("", 1)])
+async def test_nothing_goes_while_an_execution_of_an_older_form_does_not_name_its_text(
+    business: str, set_aside: int
+) -> None:
+    world = World()
+    await world.storage.open()
+    node = world.node(max_versions=1)
+    await add(node, 0)
+    await add(node, 1)
+    world.storage.runs.add("")
+    world.storage.business = business  # an instance of a workflow that nobody registered has none
+    assert (await node.collect_now()).set_aside == set_aside
 
 
 async def test_rounds_are_rare_however_often_they_are_asked_for() -> None:
