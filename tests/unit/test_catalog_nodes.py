@@ -343,6 +343,18 @@ async def test_rounds_are_rare_however_often_they_are_asked_for() -> None:
     assert (await node.collect()).set_aside == 1
 
 
+async def test_who_resolves_while_another_looks_for_the_text_waits_for_what_it_finds() -> None:
+    world = World()
+    await world.storage.open()
+    node, other = world.node(max_versions=1), world.node()
+    old, _ = await add(node, 0), await add(node, 1)
+    await other.collect_now()
+    world.now += KEPT_MS
+    assert (await other.collect_now()).removed == 1
+    found = await asyncio.gather(*(node.resolve(f"demo:main:md5_{old}") for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found] == [DescriptorNotFound] * 3
+
+
 async def test_a_text_that_is_resolved_while_it_lies_aside_begins_anew() -> None:
     world = World()
     await world.storage.open()
