@@ -90,7 +90,7 @@ class Puppet:
 class World:
     """One dispatcher and everything it reported, in order."""
 
-    settings: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     is_open: bool = True
 
     def __post_init__(self) -> None:
