@@ -8,20 +8,32 @@ from dataclasses import dataclass, field
 
 from tornflow.errors import DuplicateKey, RevisionConflict, StorageError, StorageUnavailable
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import DueScope, ExecutionQuery, NodeBeat, Record, ScopeWrite, StoredScope, Summary
+from tornflow.spi.storage import (
+    DueScope,
+    ExecutionQuery,
+    NodeBeat,
+    Record,
+    ScopeWrite,
+    StoredRecord,
+    StoredScope,
+    Summary,
+    Target,
+    Version,
+)
 
 
 @dataclass(slots=True)
 class _Scope:
+    life: str = ""
     revision: int = 0
     head: bytes = b""
     parts: dict[str, bytes] = field(default_factory=dict)
-    owner: str | None = None
+    owners: tuple[str, ...] = ()
     due_at: int | None = None
 
 
 class MemoryStorage:
-    """What is stored lives as long as this object; ``delete_execution`` (retention) is what bounds it."""
+    """What is stored lives as long as this object; ``delete_executions`` (retention) is what bounds it."""
 
     is_shared = False
 
@@ -31,7 +43,7 @@ class MemoryStorage:
         self._summaries: dict[str, Summary] = {}
         self._keys: dict[str, str] = {}  # idempotency key -> execution id
         self._key_of: dict[str, str] = {}
-        self._owned: dict[str, dict[ScopeKey, None]] = {}
+        self._owned: dict[str, set[ScopeKey]] = {}
         self._due: dict[ScopeKey, int] = {}
         self._records: dict[str, dict[str, bytes]] = {}
         self._nodes: dict[str, NodeBeat] = {}
@@ -50,13 +62,7 @@ class MemoryStorage:
     async def commit(self, write: ScopeWrite) -> int:
         self._check_open()
         scope = self._scopes.get(write.key.execution_id, {}).get(write.key.path)
-        revision = scope.revision if scope is not None else 0
-        if revision != write.expected_revision:
-            raise RevisionConflict(
-                f"{write.key.execution_id} {write.key.path!r}: stored revision is {revision}, "
-                f"not {write.expected_revision}",
-                revision=revision,
-            )
+        _check_version(write, scope)
         if scope is None or write.is_fresh:
             scope = self._create(write)
         self._apply(write, scope)
@@ -67,7 +73,12 @@ class MemoryStorage:
         scope = self._scopes.get(key.execution_id, {}).get(key.path)
         if scope is None:
             return None
-        return StoredScope(key, scope.revision, scope.head, dict(scope.parts), scope.owner, scope.due_at)
+        return _stored(key, scope)
+
+    async def version(self, key: ScopeKey) -> Version | None:
+        self._check_open()
+        scope = self._scopes.get(key.execution_id, {}).get(key.path)
+        return None if scope is None else Version(scope.life, scope.revision)
 
     async def children(self, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
         self._check_open()
@@ -79,9 +90,9 @@ class MemoryStorage:
         ripe = ((at, key) for key, at in self._due.items() if at < before)
         return [DueScope(key, at) for at, key in heapq.nsmallest(limit, ripe)]
 
-    async def owned(self, owner: str, limit: int) -> Sequence[ScopeKey]:
+    async def owned(self, owner: str, limit: int, *, after: ScopeKey | None = None) -> Sequence[ScopeKey]:
         self._check_open()
-        return list(self._owned.get(owner, ()))[: max(limit, 0)]
+        return heapq.nsmallest(limit, (k for k in self._owned.get(owner, ()) if after is None or k > after))
 
     async def owners(self) -> Sequence[str]:
         self._check_open()
@@ -111,14 +122,42 @@ class MemoryStorage:
             counts[summary.status] = counts.get(summary.status, 0) + 1
         return counts
 
-    async def delete_execution(self, execution_id: str) -> bool:
+    async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
         self._check_open()
-        return self._discard(execution_id)
+        return [self._remove(target) for target in targets]
 
-    async def expired(self, before: int, limit: int) -> Sequence[str]:
+    async def delete_strays(self, execution_id: str, life: str) -> int:
+        self._check_open()
+        scopes = self._scopes.get(execution_id, {})
+        if "" in scopes and scopes[""].life == life:
+            return 0
+        strays = [path for path, scope in scopes.items() if path and scope.life == life]
+        for path in strays:
+            self._forget(ScopeKey(execution_id, path), scopes.pop(path))
+        return len(strays)
+
+    async def expired(self, before: int, limit: int) -> Sequence[Target]:
         self._check_open()
         old = ((s.expires_at, i) for i, s in self._summaries.items() if s.expires_at is not None)
-        return [i for _, i in heapq.nsmallest(limit, (pair for pair in old if pair[0] < before))]
+        oldest = heapq.nsmallest(limit, (pair for pair in old if pair[0] < before))
+        roots = ((i, self._scopes[i][""]) for _, i in oldest)
+        return [Target(i, root.life, root.revision) for i, root in roots]
+
+    # --- copying
+
+    async def scan(self, after: ScopeKey | None, limit: int) -> Sequence[StoredRecord]:
+        self._check_open()
+        keys = (ScopeKey(e, path) for e, scopes in self._scopes.items() for path in scopes)
+        return [self._record(k) for k in heapq.nsmallest(limit, (k for k in keys if after is None or k > after))]
+
+    async def restore(self, records: Sequence[StoredRecord]) -> None:
+        self._check_open()
+        for record in records:
+            self._restore(record)
+
+    async def record_kinds(self) -> Sequence[str]:
+        self._check_open()
+        return [kind for kind, records in self._records.items() if records]
 
     # --- records
 
@@ -144,9 +183,11 @@ class MemoryStorage:
 
     # --- nodes
 
-    async def beat(self, beat: NodeBeat) -> None:
+    async def beat(self, beat: NodeBeat) -> bool:
         self._check_open()
+        was_known = beat.node_id in self._nodes
         self._nodes[beat.node_id] = beat
+        return was_known
 
     async def nodes(self) -> Sequence[NodeBeat]:
         self._check_open()
@@ -168,17 +209,24 @@ class MemoryStorage:
             raise StorageError(f"{execution_id}: summary: a root scope is created with one")
         if write.key.path and (write.is_fresh or key is not None):
             raise StorageError(f"{execution_id}: is_fresh, idempotency_key: only for the root scope")
-        if key is not None and self._keys.get(key, execution_id) != execution_id:
-            raise DuplicateKey(f"idempotency key {key!r} is taken", execution_id=self._keys[key])
+        self._check_key(execution_id, key)
         if write.is_fresh:
             self._discard(execution_id)
-        if key is not None:
-            self._keys[key] = execution_id
-            self._key_of[execution_id] = key
-        scope = self._scopes.setdefault(execution_id, {})[write.key.path] = _Scope()
+        return self._add(write.key, key)
+
+    def _check_key(self, execution_id: str, key: str | None) -> None:
+        if key is not None and self._keys.get(key, execution_id) != execution_id:
+            raise DuplicateKey(f"idempotency key {key!r} is taken", execution_id=self._keys[key])
+
+    def _add(self, key: ScopeKey, idempotency_key: str | None) -> _Scope:
+        if idempotency_key is not None:
+            self._keys[idempotency_key] = key.execution_id
+            self._key_of[key.execution_id] = idempotency_key
+        scope = self._scopes.setdefault(key.execution_id, {})[key.path] = _Scope()
         return scope
 
     def _apply(self, write: ScopeWrite, scope: _Scope) -> None:
+        scope.life = write.life
         scope.revision = write.expected_revision + 1
         scope.head = write.head
         for name, body in write.parts.items():
@@ -186,41 +234,77 @@ class MemoryStorage:
                 scope.parts.pop(name, None)
             else:
                 scope.parts[name] = body
-        self._set_owner(write.key, scope, write.owner)
-        scope.due_at = write.due_at
-        if write.due_at is not None:
-            self._due[write.key] = write.due_at
-        else:
-            self._due.pop(write.key, None)
+        self._set_columns(write.key, scope, write.owners, write.due_at)
         if write.summary is not None:
             self._summaries[write.key.execution_id] = write.summary
 
-    def _set_owner(self, key: ScopeKey, scope: _Scope, owner: str | None) -> None:
-        if scope.owner == owner:
-            return
-        if scope.owner is not None:
-            theirs = self._owned[scope.owner]
-            del theirs[key]
-            if not theirs:
-                del self._owned[scope.owner]
-        if owner is not None:
-            self._owned.setdefault(owner, {})[key] = None
-        scope.owner = owner
-
-    def _discard(self, execution_id: str) -> bool:
-        scopes = self._scopes.pop(execution_id, {})
-        for path, scope in scopes.items():
-            key = ScopeKey(execution_id, path)
-            self._set_owner(key, scope, None)
+    def _set_columns(self, key: ScopeKey, scope: _Scope, owners: tuple[str, ...], due_at: int | None) -> None:
+        for gone in set(scope.owners).difference(owners):
+            self._owned[gone].discard(key)
+            if not self._owned[gone]:
+                del self._owned[gone]
+        for owner in owners:
+            self._owned.setdefault(owner, set()).add(key)
+        if due_at is not None:
+            self._due[key] = due_at
+        else:
             self._due.pop(key, None)
+        scope.owners, scope.due_at = owners, due_at
+
+    def _remove(self, target: Target) -> bool:
+        root = self._scopes.get(target.execution_id, {}).get("")
+        if root is None or (root.life, root.revision) != (target.life, target.revision):
+            return False
+        self._discard(target.execution_id)
+        return True
+
+    def _discard(self, execution_id: str) -> None:
+        for path, scope in self._scopes.pop(execution_id, {}).items():
+            self._forget(ScopeKey(execution_id, path), scope)
         self._summaries.pop(execution_id, None)
         idempotency_key = self._key_of.pop(execution_id, None)
         if idempotency_key is not None:
             del self._keys[idempotency_key]
-        return bool(scopes)
+
+    def _forget(self, key: ScopeKey, scope: _Scope) -> None:
+        self._set_columns(key, scope, (), None)
+
+    def _record(self, key: ScopeKey) -> StoredRecord:
+        stored = _stored(key, self._scopes[key.execution_id][key.path])
+        if key.path:
+            return StoredRecord(stored)
+        return StoredRecord(stored, self._summaries[key.execution_id], self._key_of.get(key.execution_id))
+
+    def _restore(self, record: StoredRecord) -> None:
+        stored, key = record.scope, record.scope.key
+        if key.path in self._scopes.get(key.execution_id, {}):
+            raise RevisionConflict(f"{key.execution_id} {key.path!r} exists")
+        self._check_key(key.execution_id, record.idempotency_key)
+        scope = self._add(key, record.idempotency_key)
+        scope.life, scope.revision, scope.head = stored.life, stored.revision, stored.head
+        scope.parts.update(stored.parts)
+        self._set_columns(key, scope, stored.owners, stored.due_at)
+        if record.summary is not None:
+            self._summaries[key.execution_id] = record.summary
 
     def _matching(self, query: ExecutionQuery) -> Iterator[Summary]:
         return filter(_predicate(query), self._summaries.values())
+
+
+def _check_version(write: ScopeWrite, scope: _Scope | None) -> None:
+    """Raises: RevisionConflict."""
+    where = f"{write.key.execution_id} {write.key.path!r}"
+    revision = scope.revision if scope is not None else 0
+    if revision != write.expected_revision:
+        message = f"{where}: stored revision is {revision}, not {write.expected_revision}"
+        raise RevisionConflict(message, revision=revision)
+    expected_life = write.life if write.replaces is None else write.replaces
+    if scope is not None and scope.life != expected_life:
+        raise RevisionConflict(f"{where}: stored life is {scope.life!r}, not {expected_life!r}", revision=revision)
+
+
+def _stored(key: ScopeKey, scope: _Scope) -> StoredScope:
+    return StoredScope(key, scope.revision, scope.head, dict(scope.parts), scope.life, scope.owners, scope.due_at)
 
 
 def _newest(summary: Summary) -> tuple[int, str]:
@@ -228,7 +312,7 @@ def _newest(summary: Summary) -> tuple[int, str]:
 
 
 def _predicate(query: ExecutionQuery) -> Callable[[Summary], bool]:
-    names = ("business", "feature", "code", "family", "workflow_name", "parent_id")
+    names = ("business", "feature", "code", "family", "workflow_name", "parent_id", "descriptor_md5")
     wanted = [(name, getattr(query, name)) for name in names if getattr(query, name) is not None]
 
     def matches(s: Summary) -> bool:

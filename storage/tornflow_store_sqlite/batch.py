@@ -9,44 +9,46 @@ melt into their last row, and what remains is written by one plain ``executemany
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from tornflow.errors import DuplicateKey, RevisionConflict, StorageError
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import ScopeWrite, Summary
+from tornflow.spi.storage import ScopeWrite, StoredRecord, StoredScope, Summary, Target
+from tornflow_store_sqlite.schema import OWNER_SEPARATOR
 
 Job = ScopeWrite | Callable[["Batch"], object]
-Known = dict[ScopeKey, tuple[int, int]]
-"""(row id, revision) by scope; (0, 0) when it is known to be absent. Least recently written first."""
+Known = dict[ScopeKey, tuple[int, int, str]]
+"""(row id, revision, life) by scope. Least recently written first."""
 
-_ABSENT = (0, 0)
+_Row = tuple[int, str, str, int]  # row id, path, life, revision
+_ABSENT = (0, 0, "")
 _SIZES = (256, 64, 16, 4, 1)
 
-_NEW_SCOPE = "INSERT INTO scope(id, execution_id, path, revision, head, owner, due_at) VALUES (?,?,?,?,?,?,?)"
-_CHANGED_SCOPE = "UPDATE scope SET revision=?, head=?, owner=?, due_at=? WHERE id=?"
+_NEW_SCOPE = "INSERT INTO scope(id, execution_id, path, revision, life, head, owners, due_at) VALUES (?,?,?,?,?,?,?,?)"
+_CHANGED_SCOPE = "UPDATE scope SET revision=?, life=?, head=?, owners=?, due_at=? WHERE id=?"
 _PART = (
     "INSERT INTO part(scope_id, name, body) VALUES (?,?,?) ON CONFLICT(scope_id, name) DO UPDATE SET body=excluded.body"
 )
 _GONE_PART = "DELETE FROM part WHERE scope_id=? AND name=?"
 _NEW_EXECUTION = (
-    "INSERT INTO execution(business, feature, submitted_at, family, workflow_name, parent_id, status, finished_at,"
-    " expires_at, code, id, execution_id, idempotency_key) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO execution(business, feature, submitted_at, family, workflow_name, parent_id, descriptor_md5, status,"
+    " finished_at, expires_at, code, id, execution_id, idempotency_key) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 # What changes while an execution runs is written alone: naming an indexed column costs a rewrite of its index.
 _CHANGED_EXECUTION = (
     "UPDATE execution SET status=?, finished_at=?, expires_at=?, code=? WHERE id=? AND business=? AND feature=?"
-    " AND submitted_at=? AND family=? AND workflow_name IS ? AND parent_id IS ?"
+    " AND submitted_at=? AND family=? AND workflow_name IS ? AND parent_id IS ? AND descriptor_md5=?"
 )
 _RENAMED_EXECUTION = (
     "UPDATE execution SET status=?1, finished_at=?2, expires_at=?3, code=?4, business=?6, feature=?7, submitted_at=?8,"
-    " family=?9, workflow_name=?10, parent_id=?11 WHERE id=?5"
+    " family=?9, workflow_name=?10, parent_id=?11, descriptor_md5=?12 WHERE id=?5"
 )
 _REVISIONS = (
     "WITH w(e, p) AS (VALUES ",
     2,
-    ") SELECT e, p, id, revision FROM w CROSS JOIN scope ON execution_id=e AND path=p",
+    ") SELECT e, p, id, revision, life FROM w CROSS JOIN scope ON execution_id=e AND path=p",
 )
 
 
@@ -67,7 +69,7 @@ class Batch:
 
     def apply(self, jobs: Sequence[Job]) -> list[object]:
         """Carry out jobs in order; the result of each is a value or the StorageError that is its alone."""
-        self._learn(jobs)
+        self._learn(job.key for job in jobs if isinstance(job, ScopeWrite))
         results: list[object] = []
         for job in jobs:
             try:
@@ -77,15 +79,54 @@ class Batch:
         self.flush()
         return results
 
-    def delete(self, execution_id: str) -> bool:
+    def delete(self, targets: Sequence[Target], row_limit: int) -> list[bool]:
+        """Return the answers to the first targets, at least one: those that ``row_limit`` scopes have room for."""
         self.flush()
-        rows = self.db.execute("SELECT id, path FROM scope WHERE execution_id=?", (execution_id,)).fetchall()
-        for scope_id, path in rows:
+        answers: list[bool] = []
+        seen = 0
+        for target in targets:
+            rows = self._rows(target.execution_id)
+            root = next((row for row in rows if not row[1]), None)
+            answers.append(root is not None and root[2:] == (target.life, target.revision))
+            if answers[-1]:
+                self._remove(target.execution_id, rows)
+            seen += len(rows)
+            if seen >= row_limit:
+                break
+        return answers
+
+    def delete_strays(self, execution_id: str, life: str) -> int:
+        self.flush()
+        rows = self._rows(execution_id)
+        if any(not path and stored == life for _, path, stored, _ in rows):
+            return 0
+        strays = [row for row in rows if row[1] and row[2] == life]
+        self._remove(execution_id, strays)
+        return len(strays)
+
+    def restore(self, records: Sequence[StoredRecord]) -> None:
+        """Raises: RevisionConflict, DuplicateKey: what comes before that record stays stored."""
+        for record in records:
+            stored, key = record.scope, record.scope.key
+            self._learn([key])
+            if key in self._known:
+                raise RevisionConflict(f"{key.execution_id} {key.path!r} exists")
+            self._check_key(key.execution_id, record.idempotency_key)
+            scope_id = self._add(key, record.idempotency_key)
+            self._put(scope_id, stored.revision, stored, record.summary)
+
+    def _rows(self, execution_id: str) -> list[_Row]:
+        return self.db.execute(
+            "SELECT id, path, life, revision FROM scope WHERE execution_id=?", (execution_id,)
+        ).fetchall()
+
+    def _remove(self, execution_id: str, rows: Sequence[_Row]) -> None:
+        ids = [row[:1] for row in rows]
+        for _, path, _, _ in rows:
             self._known.pop(ScopeKey(execution_id, path), None)
-            self.db.execute("DELETE FROM part WHERE scope_id=?", (scope_id,))
-            self.db.execute("DELETE FROM execution WHERE id=?", (scope_id,))
-        self.db.execute("DELETE FROM scope WHERE execution_id=?", (execution_id,))
-        return bool(rows)
+        self.db.executemany("DELETE FROM part WHERE scope_id=?", ids)
+        self.db.executemany("DELETE FROM execution WHERE id=?", [row[:1] for row in rows if not row[1]])
+        self.db.executemany("DELETE FROM scope WHERE id=?", ids)
 
     def flush(self) -> None:
         """Write what was decided so far."""
@@ -112,33 +153,37 @@ class Batch:
         if changed and self.db.executemany(_CHANGED_EXECUTION, changed).rowcount != len(changed):
             self.db.executemany(_RENAMED_EXECUTION, changed)
 
-    def _learn(self, jobs: Sequence[Job]) -> None:
+    def _learn(self, keys: Iterable[ScopeKey]) -> None:
         known = self._known
-        asked = list({job.key for job in jobs if isinstance(job, ScopeWrite) and job.key not in known})
+        asked = list({key for key in keys if key not in known})
         for sql, values in _statements(_REVISIONS, asked):
-            for execution_id, path, scope_id, revision in self.db.execute(sql, values):
-                known[ScopeKey(execution_id, path)] = (scope_id, revision)
+            for execution_id, path, *found in self.db.execute(sql, values):
+                known[ScopeKey(execution_id, path)] = tuple(found)
 
     def _commit(self, write: ScopeWrite) -> int:
         key = write.key
-        scope_id, revision = self._known.pop(key, _ABSENT)  # put back below, as the most recent one
+        found = scope_id, revision, life = self._known.pop(key, _ABSENT)  # put back below, as the most recent one
         if scope_id:
-            self._known[key] = (scope_id, revision)
+            self._known[key] = found
         if revision != write.expected_revision:
-            raise RevisionConflict(
-                f"{key.execution_id} {key.path!r}: stored revision is {revision}, not {write.expected_revision}",
-                revision=revision,
-            )
+            raise _conflict(key, revision, f"revision is {revision}, not {write.expected_revision}")
+        expected_life = write.life if write.replaces is None else write.replaces
+        if scope_id and life != expected_life:
+            raise _conflict(key, revision, f"life is {life!r}, not {expected_life!r}")
         if not scope_id or write.is_fresh:
             scope_id = self._create(write)
         revision += 1
-        self._known[key] = (scope_id, revision)
-        self._heads[scope_id] = (revision, write.head, write.owner, write.due_at, scope_id)
-        for name, body in write.parts.items():
-            self._parts[scope_id, name] = body
-        if write.summary is not None:
-            self._executions[scope_id] = write.summary
+        self._put(scope_id, revision, write, write.summary)
         return revision
+
+    def _put(self, scope_id: int, revision: int, what: ScopeWrite | StoredScope, summary: Summary | None) -> None:
+        self._known[what.key] = (scope_id, revision, what.life)
+        owners = OWNER_SEPARATOR.join(what.owners) if what.owners else None
+        self._heads[scope_id] = (revision, what.life, what.head, owners, what.due_at, scope_id)
+        for name, body in what.parts.items():
+            self._parts[scope_id, name] = body
+        if summary is not None:
+            self._executions[scope_id] = summary
 
     def _create(self, write: ScopeWrite) -> int:
         execution_id, key = write.key.execution_id, write.idempotency_key
@@ -146,18 +191,25 @@ class Batch:
             raise StorageError(f"{execution_id}: summary: a root scope is created with one")
         if write.key.path and (write.is_fresh or key is not None):
             raise StorageError(f"{execution_id}: is_fresh, idempotency_key: only for the root scope")
+        self._check_key(execution_id, key)
+        if write.is_fresh:
+            self.flush()
+            self._remove(execution_id, self._rows(execution_id))
+        return self._add(write.key, key)
+
+    def _check_key(self, execution_id: str, key: str | None) -> None:
         if key is not None:
             holder = self._holders.get(key) or self._stored_holder(key)
             if holder is not None and holder != execution_id:
                 raise DuplicateKey(f"idempotency key {key!r} is taken", execution_id=holder)
-        if write.is_fresh:
-            self.delete(execution_id)
-        if key is not None:
-            self._holders[key] = execution_id
+
+    def _add(self, key: ScopeKey, idempotency_key: str | None) -> int:
+        if idempotency_key is not None:
+            self._holders[idempotency_key] = key.execution_id
         scope_id, self.next_id = self.next_id, self.next_id + 1
-        self._names[scope_id] = write.key
-        if not write.key.path:
-            self._keys[scope_id] = key
+        self._names[scope_id] = key
+        if not key.path:
+            self._keys[scope_id] = idempotency_key
         return scope_id
 
     def _stored_holder(self, key: str) -> str | None:
@@ -165,8 +217,12 @@ class Batch:
         return None if row is None else str(row[0])
 
 
-def _identity(s: Summary) -> tuple[str, str, int, str, str | None, str | None]:
-    return s.business, s.feature, s.submitted_at, s.family, s.workflow_name, s.parent_id
+def _conflict(key: ScopeKey, revision: int, why: str) -> RevisionConflict:
+    return RevisionConflict(f"{key.execution_id} {key.path!r}: stored {why}", revision=revision)
+
+
+def _identity(s: Summary) -> tuple[str, str, int, str, str | None, str | None, str]:
+    return s.business, s.feature, s.submitted_at, s.family, s.workflow_name, s.parent_id, s.descriptor_md5
 
 
 def _progress(s: Summary) -> tuple[str, int | None, int | None, str | None]:

@@ -7,27 +7,47 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import DueScope, ExecutionQuery, NodeBeat, Record, StoredScope, Summary
+from tornflow.spi.storage import (
+    DueScope,
+    ExecutionQuery,
+    NodeBeat,
+    Record,
+    StoredRecord,
+    StoredScope,
+    Summary,
+    Target,
+    Version,
+)
+from tornflow_store_sqlite.schema import OWNER_SEPARATOR
 
 _SUMMARY = (
     "e.execution_id, e.business, e.feature, e.status, e.submitted_at, e.finished_at, e.expires_at, e.code, e.family,"
-    " e.workflow_name, e.parent_id"
+    " e.workflow_name, e.parent_id, e.descriptor_md5"
 )
-# Hops from owner to owner through the index; a plain DISTINCT would visit every owned scope.
+# Hops from text to text through the index; a plain DISTINCT would visit every owned scope.
 _OWNERS = """
-WITH RECURSIVE o(name) AS (
-    SELECT min(owner) FROM scope WHERE owner IS NOT NULL
-    UNION ALL SELECT (SELECT min(owner) FROM scope WHERE owner > name) FROM o WHERE name IS NOT NULL)
-SELECT name FROM o WHERE name IS NOT NULL"""
+WITH RECURSIVE o(names) AS (
+    SELECT min(owners) FROM scope WHERE owners IS NOT NULL
+    UNION ALL SELECT (SELECT min(owners) FROM scope WHERE owners > names) FROM o WHERE names IS NOT NULL)
+SELECT names FROM o WHERE names IS NOT NULL"""
+_OWNED_ALONE = "owners=?1"
+_OWNED_WITH_OTHERS = (
+    "instr(owners, char(31)) > 0 AND instr(char(31) || owners || char(31), char(31) || ?1 || char(31)) > 0"
+)
+_STORED = "s.id, s.execution_id, s.path, s.revision, s.head, s.life, s.owners, s.due_at"
+# Hops from kind to kind, as above.
+_KINDS = """
+WITH RECURSIVE k(kind) AS (
+    SELECT min(kind) FROM record
+    UNION ALL SELECT (SELECT min(record.kind) FROM record WHERE record.kind > k.kind) FROM k WHERE k.kind IS NOT NULL)
+SELECT kind FROM k WHERE kind IS NOT NULL"""
 
 
 def load(db: sqlite3.Connection, key: ScopeKey, part_limit: int | None) -> StoredScope | None | bool:
     """Return the scope, None, or False when it has more parts than ``part_limit``."""
     db.execute("BEGIN")  # head and parts from one moment
     try:
-        row = db.execute(
-            "SELECT id, revision, head, owner, due_at FROM scope WHERE execution_id=? AND path=?", key
-        ).fetchone()
+        row = db.execute(f"SELECT {_STORED} FROM scope s WHERE s.execution_id=? AND s.path=?", key).fetchone()
         if row is None:
             return None
         cursor = db.execute("SELECT name, body FROM part WHERE scope_id=?", (row[0],))
@@ -37,7 +57,12 @@ def load(db: sqlite3.Connection, key: ScopeKey, part_limit: int | None) -> Store
         db.execute("COMMIT")
     if part_limit is not None and len(parts) >= part_limit:
         return False
-    return StoredScope(key, row[1], row[2], dict(parts), row[3], row[4])
+    return _stored(row, dict(parts))
+
+
+def version(db: sqlite3.Connection, key: ScopeKey) -> Version | None:
+    row = db.execute("SELECT life, revision FROM scope WHERE execution_id=? AND path=?", key).fetchone()
+    return None if row is None else Version(*row)
 
 
 def children(db: sqlite3.Connection, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
@@ -51,13 +76,19 @@ def due(db: sqlite3.Connection, before: int, limit: int) -> Sequence[DueScope]:
     return [DueScope(ScopeKey(e, p), at) for e, p, at in db.execute(sql, (before, max(limit, 0)))]
 
 
-def owned(db: sqlite3.Connection, owner: str, limit: int) -> Sequence[ScopeKey]:
-    sql = "SELECT execution_id, path FROM scope WHERE owner=? LIMIT ?"
-    return [ScopeKey(e, p) for e, p in db.execute(sql, (owner, max(limit, 0)))]
+def owned(db: sqlite3.Connection, owner: str, limit: int, after: ScopeKey | None) -> Sequence[ScopeKey]:
+    found: list[ScopeKey] = []
+    for condition in (_OWNED_ALONE, _OWNED_WITH_OTHERS):
+        sql = (
+            f"SELECT execution_id, path FROM scope WHERE {condition} AND (execution_id, path) > (?2, ?3)"
+            " ORDER BY execution_id, path LIMIT ?4"
+        )
+        found += [ScopeKey(*row) for row in db.execute(sql, (owner, *(after or ("", "")), max(limit, 0)))]
+    return sorted(found)[: max(limit, 0)]
 
 
 def owners(db: sqlite3.Connection) -> Sequence[str]:
-    return [row[0] for row in db.execute(_OWNERS)]
+    return sorted({name for row in db.execute(_OWNERS) for name in row[0].split(OWNER_SEPARATOR)})
 
 
 def summary(db: sqlite3.Connection, execution_id: str) -> Summary | None:
@@ -83,9 +114,29 @@ def count_executions(db: sqlite3.Connection, query: ExecutionQuery) -> Mapping[s
     return dict(db.execute(f"SELECT e.status, count(*) FROM execution e{where} GROUP BY e.status", values).fetchall())
 
 
-def expired(db: sqlite3.Connection, before: int, limit: int) -> Sequence[str]:
-    sql = "SELECT execution_id FROM execution WHERE expires_at<? ORDER BY expires_at LIMIT ?"
-    return [row[0] for row in db.execute(sql, (before, max(limit, 0)))]
+def expired(db: sqlite3.Connection, before: int, limit: int) -> Sequence[Target]:
+    sql = (
+        "SELECT e.execution_id, s.life, s.revision FROM execution e JOIN scope s ON s.id=e.id"
+        " WHERE e.expires_at<? ORDER BY e.expires_at LIMIT ?"
+    )
+    return [Target(*row) for row in db.execute(sql, (before, max(limit, 0)))]
+
+
+def scan(db: sqlite3.Connection, after: ScopeKey | None, limit: int) -> Sequence[StoredRecord]:
+    sql = (
+        f"SELECT {_STORED}, {_SUMMARY}, e.idempotency_key FROM scope s LEFT JOIN execution e ON e.id=s.id"
+        " WHERE (s.execution_id, s.path) > (?,?) ORDER BY s.execution_id, s.path LIMIT ?"
+    )
+    db.execute("BEGIN")  # heads and parts from one moment
+    try:
+        rows = db.execute(sql, (*(after or ("", "")), max(limit, 0))).fetchall()
+        return [_record(db, row) for row in rows]
+    finally:
+        db.execute("COMMIT")
+
+
+def record_kinds(db: sqlite3.Connection) -> Sequence[str]:
+    return [row[0] for row in db.execute(_KINDS)]
 
 
 def get_record(db: sqlite3.Connection, kind: str, key: str) -> bytes | None:
@@ -101,6 +152,18 @@ def list_records(db: sqlite3.Connection, kind: str, prefix: str, after: str, lim
 
 def nodes(db: sqlite3.Connection) -> Sequence[NodeBeat]:
     return [NodeBeat(*row) for row in db.execute("SELECT node_id, started_at, seen_at, address FROM node")]
+
+
+def _stored(row: tuple[Any, ...], parts: dict[str, bytes]) -> StoredScope:
+    """``row`` has the columns of ``_STORED``."""
+    owners = tuple(row[6].split(OWNER_SEPARATOR)) if row[6] is not None else ()
+    return StoredScope(ScopeKey(row[1], row[2]), row[3], row[4], parts, row[5], owners, row[7])
+
+
+def _record(db: sqlite3.Connection, row: tuple[Any, ...]) -> StoredRecord:
+    parts = dict(db.execute("SELECT name, body FROM part WHERE scope_id=?", row[:1]).fetchall())
+    stored, about = _stored(row, parts), row[8:-1]
+    return StoredRecord(stored, None if about[0] is None else Summary(*about), row[-1])
 
 
 def _key_range(column: str, prefix: str, after: str) -> tuple[str, list[str]]:
@@ -133,7 +196,7 @@ def _conditions(query: ExecutionQuery) -> tuple[str, list[Any]]:
     if query.statuses:
         terms.append(f"e.status IN ({','.join('?' * len(query.statuses))})")
         values.extend(query.statuses)
-    for name in ("business", "feature", "code", "family", "workflow_name", "parent_id"):
+    for name in ("business", "feature", "code", "family", "workflow_name", "parent_id", "descriptor_md5"):
         if (value := getattr(query, name)) is not None:
             terms.append(f"e.{name}=?")
             values.append(value)

@@ -1,23 +1,39 @@
-"""The asynchronous face: writes go to the writing thread, short reads run on the loop, long ones in a second thread."""
+"""The asynchronous face: writes go to the writing thread, point reads run on the loop, others in a reading thread.
+
+There are two reading threads, so that the longest list delays neither timers nor recovery."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from tornflow.errors import ConfigError, StorageUnavailable
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import DueScope, ExecutionQuery, NodeBeat, Record, ScopeWrite, StoredScope, Summary
+from tornflow.spi.storage import (
+    DueScope,
+    ExecutionQuery,
+    NodeBeat,
+    Record,
+    ScopeWrite,
+    StoredRecord,
+    StoredScope,
+    Summary,
+    Target,
+    Version,
+)
 from tornflow_store_sqlite import queries
 from tornflow_store_sqlite.batch import Batch
-from tornflow_store_sqlite.place import FileLock, SqliteSettings, connect, create_or_check
+from tornflow_store_sqlite.lock import FileLock
+from tornflow_store_sqlite.place import SqliteSettings, connect, make_private
+from tornflow_store_sqlite.reader import Reader
+from tornflow_store_sqlite.schema import create_or_migrate
 from tornflow_store_sqlite.writer import Writer, translate
 
 T = TypeVar("T")
+_DELETE_ROWS = 256  # scopes removed by one transaction, about; it holds up others' commits for a few milliseconds
 _INLINE_PARTS = 256  # a scope with fewer parts is read on the loop: below 1 ms
 
 
@@ -32,8 +48,8 @@ class SqliteStorage:
         self._lock = FileLock(path)
         self._writer: Writer | None = None
         self._db: sqlite3.Connection | None = None  # point reads, on the loop
-        self._slow_db: sqlite3.Connection | None = None  # long reads, in the thread below
-        self._thread: ThreadPoolExecutor | None = None
+        self._work: Reader | None = None  # what the runtime lives on: timers, recovery, groups
+        self._lists: Reader | None = None  # what people ask for
 
     async def open(self) -> None:
         if self._writer is not None:
@@ -50,15 +66,13 @@ class SqliteStorage:
         except BaseException:
             self._let_go()
             raise
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tornflow-sqlite-reader")
 
     async def close(self) -> None:
-        writer, thread = self._writer, self._thread
-        self._thread = None
-        if writer is not None:
-            await writer.stop()
-        if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, thread.shutdown)
+        if self._writer is not None:
+            await self._writer.stop()
+        for reader in (self._work, self._lists):
+            if reader is not None:
+                await reader.stop()
         self._let_go()
 
     async def ping(self) -> None:
@@ -77,14 +91,17 @@ class SqliteStorage:
             found = await self._read_slowly(queries.load, key, None)
         return cast("StoredScope | None", found)
 
+    async def version(self, key: ScopeKey) -> Version | None:
+        return self._read(queries.version, key)
+
     async def children(self, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
         return await self._read_slowly(queries.children, execution_id, prefix, after, limit)
 
     async def due(self, before: int, limit: int) -> Sequence[DueScope]:
         return await self._read_slowly(queries.due, before, limit)
 
-    async def owned(self, owner: str, limit: int) -> Sequence[ScopeKey]:
-        return await self._read_slowly(queries.owned, owner, limit)
+    async def owned(self, owner: str, limit: int, *, after: ScopeKey | None = None) -> Sequence[ScopeKey]:
+        return await self._read_slowly(queries.owned, owner, limit, after)
 
     async def owners(self) -> Sequence[str]:
         return await self._read_slowly(queries.owners)
@@ -98,16 +115,34 @@ class SqliteStorage:
         return self._read(queries.execution_for_key, idempotency_key)
 
     async def executions(self, query: ExecutionQuery, *, offset: int = 0, limit: int = 100) -> Sequence[Summary]:
-        return await self._read_slowly(queries.executions, query, offset, limit)
+        return await self._list(queries.executions, query, offset, limit)
 
     async def count_executions(self, query: ExecutionQuery) -> Mapping[str, int]:
-        return await self._read_slowly(queries.count_executions, query)
+        return await self._list(queries.count_executions, query)
 
-    async def delete_execution(self, execution_id: str) -> bool:
-        return cast(bool, await self._submit(lambda batch: batch.delete(execution_id)))
+    async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
+        answers: list[bool] = []
+        while len(answers) < len(targets):  # in between others' writes have their turn
+            rest = targets[len(answers) :]
+            answers += cast("list[bool]", await self._submit(lambda batch, rest=rest: batch.delete(rest, _DELETE_ROWS)))  # type: ignore[misc]
+        return answers
 
-    async def expired(self, before: int, limit: int) -> Sequence[str]:
-        return await self._read_slowly(queries.expired, before, limit)
+    async def delete_strays(self, execution_id: str, life: str) -> int:
+        return cast(int, await self._submit(lambda batch: batch.delete_strays(execution_id, life)))
+
+    async def expired(self, before: int, limit: int) -> Sequence[Target]:
+        return await self._list(queries.expired, before, limit)
+
+    # --- copying
+
+    async def scan(self, after: ScopeKey | None, limit: int) -> Sequence[StoredRecord]:
+        return await self._list(queries.scan, after, limit)
+
+    async def restore(self, records: Sequence[StoredRecord]) -> None:
+        await self._submit(lambda batch: batch.restore(records))
+
+    async def record_kinds(self) -> Sequence[str]:
+        return await self._list(queries.record_kinds)
 
     # --- records
 
@@ -120,18 +155,15 @@ class SqliteStorage:
     async def list_records(
         self, kind: str, prefix: str = "", *, after: str = "", limit: int = 1000
     ) -> Sequence[Record]:
-        return await self._read_slowly(queries.list_records, kind, prefix, after, limit)
+        return await self._list(queries.list_records, kind, prefix, after, limit)
 
     async def delete_record(self, kind: str, key: str) -> bool:
         return await self._submit(_statement("DELETE FROM record WHERE kind=? AND key=?", kind, key)) == 1
 
     # --- nodes
 
-    async def beat(self, beat: NodeBeat) -> None:
-        values = (beat.node_id, beat.started_at, beat.seen_at, beat.address)
-        await self._submit(
-            _statement("INSERT OR REPLACE INTO node(node_id, started_at, seen_at, address) VALUES (?,?,?,?)", *values)
-        )
+    async def beat(self, beat: NodeBeat) -> bool:
+        return cast(bool, await self._submit(lambda batch: _beat(batch, beat)))
 
     async def nodes(self) -> Sequence[NodeBeat]:
         return self._read(queries.nodes)
@@ -142,21 +174,23 @@ class SqliteStorage:
     # --- inside
 
     def _connect(self) -> None:
+        make_private(self.path)
         writer_db = connect(self.path, self._settings, is_writer=True)
         try:
-            create_or_check(self.path, writer_db)
+            create_or_migrate(self.path, writer_db)
             self._db = connect(self.path, self._settings, is_writer=False)
-            self._slow_db = connect(self.path, self._settings, is_writer=False)
+            self._work = Reader(connect(self.path, self._settings, is_writer=False))
+            self._lists = Reader(connect(self.path, self._settings, is_writer=False))
             self._writer = Writer(writer_db, self._settings)
         except BaseException:
             writer_db.close()
             raise
 
     def _let_go(self) -> None:
-        for db in (self._db, self._slow_db):
-            if db is not None:
-                db.close()
-        self._db = self._slow_db = self._writer = None
+        for place in (self._db, self._work, self._lists):
+            if place is not None:
+                place.close()
+        self._db = self._work = self._lists = self._writer = None
         self._lock.release()
 
     def _submit(self, job: Callable[[Batch], object]) -> asyncio.Future[object]:
@@ -173,12 +207,14 @@ class SqliteStorage:
             raise translate(error) from error
 
     async def _read_slowly(self, question: Callable[..., T], *args: Any) -> T:
-        if self._thread is None:
+        if self._work is None:
             raise _closed()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._slow_db, *args)
-        except Exception as error:
-            raise translate(error) from error
+        return await self._work.ask(question, *args)
+
+    async def _list(self, question: Callable[..., T], *args: Any) -> T:
+        if self._lists is None:
+            raise _closed()
+        return await self._lists.ask(question, *args)
 
 
 def _closed() -> StorageUnavailable:
@@ -187,6 +223,14 @@ def _closed() -> StorageUnavailable:
 
 def _statement(sql: str, *values: Any) -> Callable[[Batch], object]:
     return lambda batch: batch.db.execute(sql, values).rowcount
+
+
+def _beat(batch: Batch, beat: NodeBeat) -> bool:
+    values = (beat.started_at, beat.seen_at, beat.address, beat.node_id)
+    change = batch.db.execute("UPDATE node SET started_at=?, seen_at=?, address=? WHERE node_id=?", values)
+    if change.rowcount == 0:
+        batch.db.execute("INSERT INTO node(started_at, seen_at, address, node_id) VALUES (?,?,?,?)", values)
+    return change.rowcount == 1
 
 
 def _probe(batch: Batch) -> None:

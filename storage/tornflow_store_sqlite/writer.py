@@ -17,6 +17,7 @@ from tornflow_store_sqlite.batch import Batch, Job, Known
 from tornflow_store_sqlite.place import SqliteSettings
 
 _Item = tuple[asyncio.Future[object], Job]
+_NOTHING_WRITTEN = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 _FIRST_ID = "SELECT coalesce(max(id), 0) + 1 FROM scope"
 
 
@@ -81,6 +82,8 @@ class Writer:
     def _write(self, jobs: Sequence[Job]) -> list[object]:
         try:
             return self._transaction(jobs)
+        except StorageUnavailable as error:
+            return [error for _ in jobs]
         except sqlite3.OperationalError as error:  # disk full, locked, read-only, I/O: nobody's write can pass now
             return [unavailable(error) for _ in jobs]
         except Exception as error:
@@ -93,7 +96,7 @@ class Writer:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             results = batch.apply(jobs)
-            self._db.execute("COMMIT")
+            _end(self._db)
         except BaseException:
             self._known.clear()
             self._roll_back()
@@ -111,8 +114,22 @@ class Writer:
             pass  # SQLite rolls back by itself after I/O errors; the first error is the one to tell
 
 
-def unavailable(error: sqlite3.Error) -> StorageUnavailable:
-    mistake = StorageUnavailable(f"SQLite: {error}", cause=getattr(error, "sqlite_errorname", type(error).__name__))
+def _end(db: sqlite3.Connection) -> None:
+    """Raises: StorageUnavailable: with ``is_unknown`` unless SQLite says that nothing has reached the disk.
+
+    After an I/O error the frames of this transaction may lie complete in the WAL file. The next commit overwrites
+    them; if the process dies before, whoever opens the file finds them and takes them for stored.
+    """
+    try:
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_IOERR) & 0xFF
+        raise unavailable(error, is_unknown=code not in _NOTHING_WRITTEN) from error
+
+
+def unavailable(error: sqlite3.Error, *, is_unknown: bool = False) -> StorageUnavailable:
+    cause = getattr(error, "sqlite_errorname", type(error).__name__)
+    mistake = StorageUnavailable(f"SQLite: {error}", is_unknown=is_unknown, cause=cause)
     mistake.__cause__ = error
     return mistake
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from tornflow.runtime.lanes import Lanes
+
 from tornflow.engine.events import Continued
 from tornflow.model.execution import ScopeKey
-from tornflow.runtime.lanes import Lanes
 
 
 def _rest(lanes: Lanes, name: str, size: int) -> None:

@@ -15,7 +15,7 @@ from tornflow.engine.events import AttemptEnded, EventRaised, Paused, Resumed, S
 from tornflow.engine.scope import Scope
 from tornflow.errors import ExecutionNotFound, LimitExceeded, RevisionConflict, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
-from tornflow.runtime import faults
+from tornflow.runtime import poison as faults
 from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.spi.storage import ScopeWrite, Storage, StoredScope

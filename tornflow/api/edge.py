@@ -14,6 +14,8 @@ from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import FlowService
 from tornflow.spi.task_type import Attempt
 
+REFERENCE_CALLBACK_CHARS = 6_144
+
 
 def _no_transforms(text: str) -> Callable[[Mapping[str, Any]], Any]:
     raise ValueError("scripts cannot be run here")
@@ -33,8 +35,8 @@ class EdgeLimits:
     submit_chars: int = 1_048_576
     """Context of a submission, characters of compact JSON (rill-http-api 5.2)."""
 
-    callback_chars: int = 6_144
-    """Payload of finish, trigger and wakeup, characters of compact JSON (rill-http-api 5.3)."""
+    callback_chars: int = 4 * 1024 * 1024
+    """Payload of finish, trigger, wakeup and redo, characters of compact JSON (rill-http-api 5.3)."""
 
     json_depth: int = 200
     """Levels of arrays and objects in a JSON body."""

@@ -13,7 +13,8 @@ from tornflow.engine.commands import DispatchTask
 from tornflow.engine.scope import Scope
 from tornflow.engine.tokens import attempt_token
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.execution import Generation
+from tornflow.model.execution import ScopeKey
+from tornflow.model.generation import Generation
 from tornflow.model.names import instance_name
 from tornflow.model.status import Pattern
 from tornflow.runtime.clock import Clock
@@ -41,7 +42,6 @@ class AttemptMaker:
         execution_id, generation, resource = state.key.execution_id, state.generation, definition.resource
         name = instance_name(state.key.path, command.task)
         token = attempt_token(generation, command.attempt) if definition.pattern in _WITH_TOKEN else ""
-        life, run = _life_and_run(generation)
         return Attempt(
             execution_id=execution_id,
             task_name=name,
@@ -49,14 +49,14 @@ class AttemptMaker:
             resource=definition.resource_name,
             protocol=protocol_of(definition),
             input=command.input,
-            idempotency_key=f"{execution_id}/{name}/{life}.{run}{command.attempt}",
+            idempotency_key=attempt_key(state.key, generation, command.task, command.attempt),
             pattern=definition.pattern.value,
             request_type=definition.request_type,
             callback_url=self._callback_url(execution_id, name, token),
             server_url=self._server_url,
             deadline_s=self.seconds_until(state.tasks[command.task].due_at),
             resource_object=_NO_OBJECT if resource is None else as_object(resource),
-            life=life,
+            life=state.life,
         )
 
     def for_callback(
@@ -85,13 +85,24 @@ class AttemptMaker:
         )
 
     def seconds_until(self, due_at: int | None) -> float | None:
-        return None if due_at is None else max(0, due_at - self._clock.wall_ms()) / 1000
+        """``due_at`` is on the steady clock, as the timeouts of tasks are."""
+        return None if due_at is None else max(0, due_at - self._clock.steady_ms()) / 1000
 
     def _callback_url(self, execution_id: str, name: str, token: str) -> str:
         """Parameters in alphabetical order, percent-encoded (rill-http-api 6.1)."""
         task = f"&task_name={_quoted(name)}" if name else ""
         named = f"&token={token}" if token else ""
         return f"{self._trigger_url}?execution_id={_quoted(execution_id)}{task}{named}&ts={self._clock.wall_ms()}"
+
+
+def attempt_key(key: ScopeKey, generation: Generation, task: str, attempt: int) -> str:
+    """Return the idempotency key of an attempt: the same whenever this very attempt is sent again, and no other's.
+
+    ``<execution>/<task instance>/<life>.<attempt>``; executions of the version before lives keep their form of it.
+    """
+    life, run = _life_and_run(generation)
+    named = f"{life}." if life else ""
+    return f"{key.execution_id}/{instance_name(key.path, task)}/{named}{run}{attempt}"
 
 
 def protocol_of(definition: FunctionTask) -> str:

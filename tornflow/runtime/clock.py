@@ -21,9 +21,12 @@ class Clock(Protocol):
     def seconds(self) -> float:
         """Return seconds that have passed since some moment; for rates and for the age of what this process holds."""
 
+    def shift(self, by_ms: int) -> None:
+        """Move the steady clock onto the timeline of nodes that started earlier; only before the first timer is set."""
+
 
 class SystemClock:
-    """The machine's clocks. ``shift_ms`` moves the steady clock onto the timeline of nodes that started earlier."""
+    """The machine's clocks."""
 
     def __init__(self) -> None:
         self._shift_ms = time.time_ns() // 1_000_000 - _elapsed_ms()
@@ -38,7 +41,6 @@ class SystemClock:
         return time.monotonic()
 
     def shift(self, by_ms: int) -> None:
-        """Move the steady clock; only before the first timer is armed."""
         self._shift_ms += by_ms
 
 

@@ -18,7 +18,8 @@ from tornflow.engine.commands import DispatchTask
 from tornflow.engine.events import AttemptEnded
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.execution import Generation, ScopeKey
+from tornflow.model.execution import ScopeKey
+from tornflow.model.generation import Generation
 from tornflow.runtime.attempts import AttemptMaker, protocol_of, target_finder
 from tornflow.runtime.clock import Clock
 from tornflow.runtime.fair_queue import FairQueue, Limits, Load
@@ -74,6 +75,8 @@ class Dispatcher:
         self._room: dict[str, deque[asyncio.Future[None]]] = {}
         self._is_open = False
         self._is_closed = False
+        self.may_start: Callable[[], bool] = _always
+        """Asked before each start; while it says no, attempts wait for ``resume``. Set by the wiring."""
 
     @property
     def in_flight(self) -> int:
@@ -100,6 +103,10 @@ class Dispatcher:
     def open(self) -> None:
         """From now on attempts start; before, they only wait."""
         self._is_open = not self._is_closed
+        self.resume()
+
+    def resume(self) -> None:
+        """Start what waits and may start; for when ``may_start`` says yes again."""
         self._start_next(self._attempts)
         self._start_next(self._callbacks)
 
@@ -221,11 +228,11 @@ class Dispatcher:
     # --- inside
 
     def _enter(self, job: Job, target: str, flow: str) -> None:
-        if job.queue.enter(job, target, flow, must_wait=not self._is_open):
+        if job.queue.enter(job, target, flow, must_wait=not (self._is_open and self.may_start())):
             self._start(job)
 
     def _start_next(self, queue: FairQueue[Any]) -> None:
-        while self._is_open and (job := queue.next()) is not None:
+        while self._is_open and self.may_start() and (job := queue.next()) is not None:
             if isinstance(job, TaskJob):
                 if job.due_at is not None:  # time has passed since it came
                     job.attempt = replace(job.attempt, deadline_s=self._maker.seconds_until(job.due_at))
@@ -286,3 +293,7 @@ class Dispatcher:
         for turn in self._room.pop(flow):
             if not turn.done():
                 turn.set_result(None)
+
+
+def _always() -> bool:
+    return True

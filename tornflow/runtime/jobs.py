@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from tornflow.model.execution import Generation, ScopeKey
+from tornflow.model.execution import ScopeKey
+from tornflow.model.generation import Generation
 from tornflow.runtime.fair_queue import Entry, FairQueue
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome, TaskType
 

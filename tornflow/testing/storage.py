@@ -18,14 +18,17 @@ before the import, to see values when an assertion fails.
 
 from __future__ import annotations
 
+from tornflow.testing.storage_copy import CopyTests
 from tornflow.testing.storage_crash import CrashTests
 from tornflow.testing.storage_lists import ListTests
+from tornflow.testing.storage_lives import LifeTests
 from tornflow.testing.storage_records import RecordTests
+from tornflow.testing.storage_removal import RemovalTests
 from tornflow.testing.storage_scopes import ScopeTests
 from tornflow.testing.storage_support import Place
 
 __all__ = ["Place", "StorageConformance"]
 
 
-class StorageConformance(ScopeTests, ListTests, RecordTests, CrashTests):
+class StorageConformance(ScopeTests, LifeTests, ListTests, RemovalTests, CopyTests, RecordTests, CrashTests):
     """Subclass it, give a ``storage`` fixture, and a ``place`` fixture if the store is durable."""

@@ -22,15 +22,17 @@ class CrashTests(SuiteFixtures):
     async def test_a_store_that_is_opened_again_has_everything(self, storage: Storage, place: Place | None) -> None:
         if place is None:
             pytest.skip("this store does not claim to be durable")
-        await storage.commit(creation(parts={"a": b"1"}, owner="n", due_at=5, idempotency_key="k"))
-        await storage.commit(change(1, head=b"2", parts={"b": b"\xff"}, owner="n", due_at=5))
+        await storage.commit(creation(parts={"a": b"1"}, owners=("n",), due_at=5, idempotency_key="k"))
+        await storage.commit(change(1, head=b"2", parts={"b": b"\xff"}, owners=("n",), due_at=5))
         await storage.put_record("kind", "key", b"body")
         await storage.beat(NodeBeat("n", 1, 2, "x"))
         await storage.close()
         again = place.open_storage()
         await again.open()
         try:
-            assert await again.load(key()) == StoredScope(key(), 2, b"2", {"a": b"1", "b": b"\xff"}, "n", 5)
+            assert await again.load(key()) == StoredScope(
+                key(), 2, b"2", {"a": b"1", "b": b"\xff"}, owners=("n",), due_at=5
+            )
             assert await again.summary(key().execution_id) == summary()
             assert await again.execution_for_key("k") == key().execution_id
             assert await again.get_record("kind", "key") == b"body"

@@ -1,4 +1,4 @@
-"""Everything that answers with more than one thing: order, limits, filters, counts, removal."""
+"""Everything that answers with more than one thing: order, limits, filters, counts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import dataclasses
 from typing import Any
 
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import DueScope, ExecutionQuery, Storage, Summary
-from tornflow.testing.storage_support import SuiteFixtures, change, creation, key, outcomes, scenario, summary
+from tornflow.spi.storage import DueScope, ExecutionQuery, Storage, Summary, Target
+from tornflow.testing.storage_support import (
+    PAGED_IDS,
+    SuiteFixtures,
+    change,
+    creation,
+    key,
+    outcomes,
+    scenario,
+    summary,
+)
 
 
 class ListTests(SuiteFixtures):
@@ -59,23 +68,54 @@ class ListTests(SuiteFixtures):
     @scenario
     async def test_owned_scopes_and_owners_follow_the_column(self, storage: Storage) -> None:
         for n in range(6):
-            await storage.commit(creation(f"e{n}", owner=f"node{n % 2}"))
-        await storage.commit(creation("e0", "loop_0", owner="node1"))
+            await storage.commit(creation(f"e{n}", owners=(f"node{n % 2}",)))
+        await storage.commit(creation("e0", "loop_0", owners=("node1",)))
         await storage.commit(creation("idle"))
-        assert sorted(await storage.owned("node0", 100)) == [key("e0"), key("e2"), key("e4")]
-        assert sorted(await storage.owned("node1", 100)) == [key("e0", "loop_0"), key("e1"), key("e3"), key("e5")]
+        assert list(await storage.owned("node0", 100)) == [key("e0"), key("e2"), key("e4")]
+        assert list(await storage.owned("node1", 100)) == [key("e0", "loop_0"), key("e1"), key("e3"), key("e5")]
         assert len(await storage.owned("node1", 2)) == 2 and list(await storage.owned("node2", 9)) == []
         assert sorted(await storage.owners()) == ["node0", "node1"]
         for n in (0, 2, 4):
             await storage.commit(change(1, f"e{n}"))
         assert list(await storage.owners()) == ["node1"] and list(await storage.owned("node0", 9)) == []
 
+    @scenario
+    async def test_a_scope_of_several_owners_is_found_by_each_of_them(self, storage: Storage) -> None:
+        await storage.commit(creation("e1", owners=("a", "b")))
+        await storage.commit(creation("e0", "loop_0", owners=("b", "c")))
+        await storage.commit(creation("e2", owners=("b",)))
+        await storage.commit(creation("e3", owners=("a b",)))
+        stored = await storage.load(key("e1"))
+        assert stored is not None and stored.owners == ("a", "b")
+        assert list(await storage.owned("a", 9)) == [key("e1")]
+        assert list(await storage.owned("b", 9)) == [key("e0", "loop_0"), key("e1"), key("e2")]
+        assert list(await storage.owned("c", 9)) == [key("e0", "loop_0")]
+        assert sorted(await storage.owners()) == ["a", "a b", "b", "c"]
+        await storage.commit(change(1, "e1", owners=("b", "d")))
+        assert list(await storage.owned("a", 9)) == [] and list(await storage.owned("d", 9)) == [key("e1")]
+        await storage.commit(change(2, "e1"))
+        assert list(await storage.owned("b", 9)) == [key("e0", "loop_0"), key("e2")]
+        assert sorted(await storage.owners()) == ["a b", "b", "c"]
+
+    @scenario
+    async def test_paging_through_owned_scopes_goes_by_key_and_sees_each_once(self, storage: Storage) -> None:
+        keys = [key(e, path) for e in PAGED_IDS for path in ("", "loop_0", "loop_10", "ß")]
+        owners = [("n",), ("m", "n")]
+        await outcomes(*(storage.commit(creation(*k, owners=owners[i % 2])) for i, k in enumerate(keys)))
+        await storage.commit(creation("f", owners=("m",)))
+        seen: list[ScopeKey] = []
+        while page := await storage.owned("n", 3, after=seen[-1] if seen else None):
+            assert len(page) <= 3
+            seen += page
+        assert seen == sorted(keys)
+        assert list(await storage.owned("n", 9, after=key("\U0010ffff"))) == []
+
     # --- summaries
 
     @scenario
     async def test_a_summary_is_kept_whole_and_replaced_only_when_given(self, storage: Storage) -> None:
         assert await storage.summary("e") is None
-        full = Summary("e", "b", "f", "failed", 5, 9, 2**45, "30507", "dapr", "my flow", "parent")
+        full = Summary("e", "b", "f", "failed", 5, 9, 2**45, "30507", "dapr", "my flow", "parent", "d41d8")
         await storage.commit(creation("e", summary=full))
         assert await storage.summary("e") == full
         await storage.commit(change(1, "e"))
@@ -107,6 +147,7 @@ class ListTests(SuiteFixtures):
             {"statuses": ("running",)}, {"statuses": ("failed", "succeed")}, {"statuses": ("never",)},
             {"business": "b1"}, {"feature": "f2"}, {"business": "b1", "feature": "f1"}, {"business": "B1"},
             {"code": "30507"}, {"family": "dapr"}, {"workflow_name": "w1"}, {"parent_id": "p0"},
+            {"descriptor_md5": "m1"}, {"descriptor_md5": ""}, {"descriptor_md5": "m3", "statuses": ("running",)},
             {"since": 10}, {"until": 10}, {"since": 5, "until": 15}, {"since": 15, "until": 5},
             {"statuses": ("running", "failed"), "business": "b0", "family": "rill", "since": 3, "until": 19},
         ]  # fmt: skip
@@ -132,39 +173,15 @@ class ListTests(SuiteFixtures):
     @scenario
     async def test_expired_executions_come_oldest_first_and_running_ones_never(self, storage: Storage) -> None:
         ends = {"e1": 30, "e2": 10, "e3": None, "e4": 20, "e5": 50}
-        await outcomes(*(storage.commit(creation(e, summary=summary(e, expires_at=t))) for e, t in ends.items()))
-        assert list(await storage.expired(31, 10)) == ["e2", "e4", "e1"]
-        assert list(await storage.expired(30, 10)) == ["e2", "e4"]
-        assert list(await storage.expired(99, 1)) == ["e2"] and list(await storage.expired(99, 0)) == []
-        await storage.commit(change(1, "e2", summary=summary("e2", expires_at=None)))
-        assert list(await storage.expired(31, 10)) == ["e4", "e1"]
-
-    # --- removal
-
-    @scenario
-    async def test_deleting_an_execution_leaves_nothing_of_it_and_everything_else(self, storage: Storage) -> None:
-        for e in ("e", "f"):
-            await storage.commit(creation(e, parts={"a": b"1"}, owner=e, due_at=1, idempotency_key=e))
-            await outcomes(*(storage.commit(creation(e, f"loop_{n}", parts={"p": b"2"})) for n in range(30)))
-        assert await storage.delete_execution("e") is True
-        assert await storage.delete_execution("e") is False
-        assert await storage.load(key("e")) is None and await storage.load(key("e", "loop_3")) is None
-        assert list(await storage.children("e", "", "", 99)) == [] and await storage.summary("e") is None
-        assert list(await storage.owners()) == ["f"] and list(await storage.due(9, 9)) == [DueScope(key("f"), 1)]
-        assert await storage.execution_for_key("e") is None and await storage.execution_for_key("f") == "f"
-        assert len(await storage.children("f", "", "", 99)) == 30
-        assert [s.execution_id for s in await storage.executions(ExecutionQuery())] == ["f"]
-
-    @scenario
-    async def test_a_deleted_id_starts_again_without_old_parts(self, storage: Storage) -> None:
-        for round_ in range(2):
-            await storage.commit(creation("e", parts={f"p{round_}": b"1"}, idempotency_key="k"))
-            for n in range(1, 210):
-                await storage.commit(change(n, "e", parts={f"p{round_}": str(n).encode()}))
-            stored = await storage.load(key("e"))
-            assert stored is not None and stored.parts == {f"p{round_}": b"209"}
-            assert await storage.delete_execution("e") is True
-        assert await storage.load(ScopeKey("e")) is None
+        for e, t in ends.items():
+            await storage.commit(creation(e, summary=summary(e, expires_at=t), life=f"life of {e}"))
+        assert list(await storage.expired(31, 10)) == [Target(e, f"life of {e}", 1) for e in ("e2", "e4", "e1")]
+        assert [t.execution_id for t in await storage.expired(30, 10)] == ["e2", "e4"]
+        assert [t.execution_id for t in await storage.expired(99, 1)] == ["e2"]
+        assert list(await storage.expired(99, 0)) == []
+        await storage.commit(change(1, "e2", summary=summary("e2", expires_at=None), life="life of e2"))
+        await storage.commit(change(1, "e1", life="life of e1"))
+        assert list(await storage.expired(31, 10)) == [Target("e4", "life of e4", 1), Target("e1", "life of e1", 2)]
 
 
 def _varied() -> list[Summary]:
@@ -173,7 +190,7 @@ def _varied() -> list[Summary]:
         Summary(
             f"e{n:02}", f"b{n % 2}", f"f{n % 3}", statuses[n % 3], n, code="30507" if n % 4 == 0 else None,
             family="dapr" if n % 5 == 0 else "rill", workflow_name=f"w{n % 2}" if n % 5 == 0 else None,
-            parent_id=f"p{n % 3}" if n % 7 == 0 else None,
+            parent_id=f"p{n % 3}" if n % 7 == 0 else None, descriptor_md5=f"m{n % 4}" if n % 4 else "",
         )
         for n in range(20)
     ]  # fmt: skip
@@ -185,5 +202,5 @@ def _matches(s: Summary, query: ExecutionQuery) -> bool:
     if not (query.since or 0) <= s.submitted_at < (10**9 if query.until is None else query.until):
         return False
     wanted = dataclasses.asdict(query)
-    names = ("business", "feature", "code", "family", "workflow_name", "parent_id")
+    names = ("business", "feature", "code", "family", "workflow_name", "parent_id", "descriptor_md5")
     return all(wanted[n] is None or getattr(s, n) == wanted[n] for n in names)

@@ -84,14 +84,15 @@ class RecordTests(SuiteFixtures):
     @scenario
     async def test_nodes_are_remembered_by_their_last_beat_until_forgotten(self, storage: Storage) -> None:
         assert list(await storage.nodes()) == []
-        await storage.beat(NodeBeat("n1", 1, 2, "http://a:1"))
-        await storage.beat(NodeBeat("n2", 1, 2))
-        await storage.beat(NodeBeat("n1", 1, 1_700_000_000_000, "http://b:2"))
+        assert await storage.beat(NodeBeat("n1", 1, 2, "http://a:1")) is False
+        assert await storage.beat(NodeBeat("n2", 1, 2)) is False
+        assert await storage.beat(NodeBeat("n1", 1, 1_700_000_000_000, "http://b:2")) is True
         beats = sorted(await storage.nodes(), key=lambda b: b.node_id)
         assert beats == [NodeBeat("n1", 1, 1_700_000_000_000, "http://b:2"), NodeBeat("n2", 1, 2, "")]
         await storage.forget_node("n1")
         await storage.forget_node("never seen")
         assert [b.node_id for b in await storage.nodes()] == ["n2"]
+        assert await storage.beat(NodeBeat("n1", 1, 5)) is False and await storage.beat(NodeBeat("n2", 1, 5)) is True
 
     @scenario
     async def test_ping_returns_while_open(self, storage: Storage) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tornflow.errors import DuplicateKey, RevisionConflict
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import ExecutionQuery, Storage, StoredScope
+from tornflow.spi.storage import ExecutionQuery, Storage, StoredScope, Target
 from tornflow.testing.storage_support import SuiteFixtures, change, creation, key, outcomes, scenario, summary
 
 ODD_TEXTS = [
@@ -27,9 +27,11 @@ class ScopeTests(SuiteFixtures):
 
     @scenario
     async def test_a_create_has_revision_1_and_is_loaded_as_written(self, storage: Storage) -> None:
-        revision = await storage.commit(creation(head=b"head", parts={"a": b"1", "b": b""}, owner="n1", due_at=7))
+        revision = await storage.commit(creation(head=b"head", parts={"a": b"1", "b": b""}, owners=("n1",), due_at=7))
         assert revision == 1
-        assert await storage.load(key()) == StoredScope(key(), 1, b"head", {"a": b"1", "b": b""}, "n1", 7)
+        assert await storage.load(key()) == StoredScope(
+            key(), 1, b"head", {"a": b"1", "b": b""}, owners=("n1",), due_at=7
+        )
 
     @scenario
     async def test_each_commit_counts_the_revision_up_by_one(self, storage: Storage) -> None:
@@ -60,7 +62,7 @@ class ScopeTests(SuiteFixtures):
             await storage.commit(change(n, head=b"kept"))
         before = await storage.load(key())
         with pytest.raises(RevisionConflict):
-            await storage.commit(change(expected, head=b"lost", parts={"a": b"lost"}, owner="n"))
+            await storage.commit(change(expected, head=b"lost", parts={"a": b"lost"}, owners=("n",)))
         assert await storage.load(key()) == before
 
     @scenario
@@ -68,18 +70,18 @@ class ScopeTests(SuiteFixtures):
         self, storage: Storage
     ) -> None:
         with pytest.raises(RevisionConflict):
-            await storage.commit(change(1, summary=summary(), parts={"a": b"1"}, owner="n", due_at=1))
+            await storage.commit(change(1, summary=summary(), parts={"a": b"1"}, owners=("n",), due_at=1))
         assert await storage.load(key()) is None
         assert await storage.summary(key().execution_id) is None
         assert list(await storage.owners()) == [] and list(await storage.due(100, 10)) == []
 
     @scenario
     async def test_a_conflict_changes_neither_parts_nor_columns_nor_summary(self, storage: Storage) -> None:
-        await storage.commit(creation(parts={"a": b"1"}, owner="n1", due_at=5))
-        await storage.commit(change(1, owner="n1", due_at=5))
+        await storage.commit(creation(parts={"a": b"1"}, owners=("n1",), due_at=5))
+        await storage.commit(change(1, owners=("n1",), due_at=5))
         before = await storage.load(key())
         with pytest.raises(RevisionConflict):
-            late = change(1, parts={"a": None, "b": b"2"}, owner="n2", due_at=9, summary=summary(status="failed"))
+            late = change(1, parts={"a": None, "b": b"2"}, owners=("n2",), due_at=9, summary=summary(status="failed"))
             await storage.commit(late)
         assert await storage.load(key()) == before
         assert await storage.summary(key().execution_id) == summary()
@@ -179,25 +181,25 @@ class ScopeTests(SuiteFixtures):
                 raise result
 
     @scenario
-    async def test_owner_and_due_at_replace_what_was_stored(self, storage: Storage) -> None:
-        await storage.commit(creation(owner="n1", due_at=5))
-        await storage.commit(change(1, owner="n2", due_at=3))
+    async def test_owners_and_due_at_replace_what_was_stored(self, storage: Storage) -> None:
+        await storage.commit(creation(owners=("n1",), due_at=5))
+        await storage.commit(change(1, owners=("n2",), due_at=3))
         stored = await storage.load(key())
-        assert stored is not None and (stored.owner, stored.due_at) == ("n2", 3)
+        assert stored is not None and (stored.owners, stored.due_at) == (("n2",), 3)
         assert list(await storage.owners()) == ["n2"] and list(await storage.owned("n1", 10)) == []
         await storage.commit(change(2))
         stored = await storage.load(key())
-        assert stored is not None and (stored.owner, stored.due_at) == (None, None)
+        assert stored is not None and (stored.owners, stored.due_at) == ((), None)
         assert list(await storage.owners()) == [] and list(await storage.due(10**15, 10)) == []
 
     # --- a fresh start under an old id
 
     @scenario
     async def test_a_fresh_write_discards_everything_stored_before(self, storage: Storage) -> None:
-        await storage.commit(creation(parts={"a": b"1"}, owner="n", due_at=1, idempotency_key="k1"))
+        await storage.commit(creation(parts={"a": b"1"}, owners=("n",), due_at=1, idempotency_key="k1"))
         for n in range(1, 210):
             await storage.commit(change(n, parts={f"p{n % 9}": b"x" * 100}))
-        await storage.commit(creation(path="loop_0", parts={"b": b"2"}, owner="n", due_at=2))
+        await storage.commit(creation(path="loop_0", parts={"b": b"2"}, owners=("n",), due_at=2))
         fresh = change(210, head=b"new", parts={"c": b"3"}, is_fresh=True, summary=summary(submitted_at=9))
         assert await storage.commit(fresh) == 211
         assert await storage.load(key()) == StoredScope(key(), 211, b"new", {"c": b"3"})
@@ -264,7 +266,7 @@ class ScopeTests(SuiteFixtures):
     @scenario
     async def test_any_unicode_text_is_an_id_a_path_and_a_part_name(self, storage: Storage) -> None:
         for text in ODD_TEXTS:
-            await storage.commit(creation(text, parts={text: b"root"}, idempotency_key=text, owner=text))
+            await storage.commit(creation(text, parts={text: b"root"}, idempotency_key=text, owners=(text,)))
             await storage.commit(creation(text, text, parts={text: b"child"}))
         for text in ODD_TEXTS:
             root, child = await storage.load(key(text)), await storage.load(key(text, text))
@@ -279,7 +281,7 @@ class ScopeTests(SuiteFixtures):
         for execution, path in [("a", ""), ("a", "b"), ("ab", ""), ("A", ""), ("a ", ""), ("a", "bc")]:
             await storage.commit(creation(execution, path, head=f"{execution}|{path}".encode()))
         assert list(await storage.children("a", "", "", 9)) == [key("a", "b"), key("a", "bc")]
-        assert await storage.delete_execution("a")
+        assert list(await storage.delete_executions([Target("a", "", 1)])) == [True]
         assert await storage.load(key("ab")) is not None and await storage.load(key("A")) is not None
 
     @scenario

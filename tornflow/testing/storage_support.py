@@ -15,6 +15,8 @@ from tornflow.model.execution import ScopeKey
 from tornflow.spi.storage import ScopeWrite, Storage, Summary
 
 TEST_LIMIT_S = 60.0
+# Short and long, with common beginnings, in two scripts: their order must be that of code points.
+PAGED_IDS = ("a", "ab", "b", "shop:order_c_1", "shop:order_c_10", "shop:order_c_2", "zz", "ä", "中", "\U0001f600")
 
 
 @dataclass(frozen=True, slots=True)

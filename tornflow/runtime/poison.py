@@ -1,4 +1,4 @@
-"""What becomes of an event that a bug in a step, or a state that no store takes, makes impossible.
+"""Poison events: what becomes of one that a bug in a step, or a state that no store takes, makes impossible.
 
 Nothing may wait for ever because of our mistake: the attempt fails, or else the flow, with a message that says so.
 Requests are just refused.
@@ -27,7 +27,7 @@ from tornflow.engine.events import (
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import TornflowError
-from tornflow.runtime.lanes import Entry, answer
+from tornflow.runtime.mailboxes import Entry, answer
 
 _log = structlog.get_logger("tornflow.runner")
 _MUST_HAPPEN = (AttemptEnded, ChildEnded, Continued, GroupEnded, GroupsGathered, GroupsStarted, Recovered, TimerFired)
@@ -59,11 +59,10 @@ def without_broken(
         if not isinstance(refusal, Broken):
             yield entry
             continue
-        event, waiter = entry
-        answer(waiter, refusal)
-        instead = _instead_of(event, refusal)
+        answer(entry.waiter, refusal)
+        instead = _instead_of(entry.event, refusal)
         if instead is not None:
-            yield instead, None
+            yield Entry(instead, None, True)
     yield from rest
 
 
