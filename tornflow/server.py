@@ -98,6 +98,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             engine.flow_depth,
             engine.context_limit_bytes,
             settings.dispatch.max_waiting,
+            settings.dispatch.max_waiting_per_flow,
             default_business=settings.dapr.business_id,
         ),
         catalog={
