@@ -216,6 +216,7 @@ class Server:
             catalog=engine.catalog,
             clock=engine.clock.wall_ms,
             is_ready=lambda: self._not_ready or engine.commits.trouble,
+            closed=lambda: self._not_ready,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
