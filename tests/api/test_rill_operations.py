@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import running_state
+from tornflow.api.edge import EdgeLimits
 from tornflow.model.status import FlowStatus
 
 NOW = 1_718_600_000_123
@@ -119,7 +121,9 @@ async def test_finish_of_something_unknown_is_a_500(client: Any) -> None:
 
 
 @pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
-async def test_payloads_have_a_limit_in_characters_of_compact_json(client: Any, path: str) -> None:
+async def test_payloads_have_a_limit_in_characters_of_compact_json(start: Any, path: str) -> None:
+    client = start(limits=EdgeLimits(callback_chars=6144))
+    client.service.states["media:thumb_c_1"] = running_state()
     fits = {"pad": "ü" * (6144 - len('{"pad":""}'))}
     assert (await client.post(path, AT, body=fits)).status == 200
     reply = await client.post(path, AT, body={"pad": fits["pad"] + "x"})

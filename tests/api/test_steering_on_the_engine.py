@@ -68,7 +68,7 @@ async def test_redo_runs_the_failed_part_again_with_new_data(flows: Any) -> None
 async def test_redo_of_nothing_known_and_too_much_data_are_refused(flows: Any) -> None:
     reply = await flows.post(REDO, {"execution_id": "shop:main_c_0"})
     assert (reply.status, reply.json) == (500, {"error_code": 30602, "error": "can not find dag info before redo."})
-    reply = await flows.post(REDO, {"execution_id": "x"}, body={"pad": "x" * 6144})
+    reply = await flows.post(REDO, {"execution_id": "x"}, body={"pad": "x" * (4 << 20)})
     assert (reply.status, reply.json["error"]) == (400, "context size nonsupport")
 
 
