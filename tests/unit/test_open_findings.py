@@ -1,0 +1,24 @@
+"""Rules that the runtime does not keep yet. Each test moves to its room when it passes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.engines import eventually
+from tests.unit.test_codec_form1 import FORMS, end_of, opened
+from tornflow.spi.storage import ExecutionQuery
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_sub_flow_that_was_being_started_is_found_again_and_not_started_twice(form: str) -> None:
+    async with opened(form) as (engine, store, ids):
+        key = ids["starter"]
+
+        async def knows_its_child() -> bool:
+            shown = await engine.service.snapshot(key)
+            return shown is not None and shown.state.tasks["sub"].child_id is not None
+
+        await eventually(knows_its_child)
+        (child,) = await store.executions(ExecutionQuery(parent_id=key))
+        await engine.service.finish(child.execution_id, "a", {"v": 8}, success=True)
+        assert await end_of(engine, key) == ("SUCCEED", {"v": 8})
