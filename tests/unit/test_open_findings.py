@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.engines import eventually
 from tests.unit.test_codec_form1 import FORMS, end_of, opened
+from tornflow.runtime import tasks as tasks_module
 from tornflow.spi.storage import ExecutionQuery
 
 
@@ -22,3 +25,25 @@ async def test_a_sub_flow_that_was_being_started_is_found_again_and_not_started_
         (child,) = await store.executions(ExecutionQuery(parent_id=key))
         await engine.service.finish(child.execution_id, "a", {"v": 8}, success=True)
         assert await end_of(engine, key) == ("SUCCEED", {"v": 8})
+
+
+async def test_work_that_must_never_end_survives_a_cancellation_that_nobody_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A driver that cancels a future of its own makes whoever awaits it raise ``CancelledError``."""
+    monkeypatch.setattr(tasks_module, "_PAUSE_S", 0)
+    tasks, begun, enough = tasks_module.Tasks(), 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 3:
+            enough.set()
+        raise asyncio.CancelledError
+
+    tasks.keep_running("poll", work)
+    try:
+        async with asyncio.timeout(5):
+            await enough.wait()
+    finally:
+        await tasks.close()
