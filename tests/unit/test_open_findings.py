@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
+from typing import Any
 
 import pytest
 
-from tests.unit.engines import eventually
+from tests.unit.engines import TWO, engine_with, eventually
 from tests.unit.test_codec_form1 import FORMS, end_of, opened
+from tests.unit.test_runner import Work, until
 from tornflow.runtime import tasks as tasks_module
 from tornflow.spi.storage import ExecutionQuery
 
@@ -47,3 +51,21 @@ async def test_work_that_must_never_end_survives_a_cancellation_that_nobody_aske
             await enough.wait()
     finally:
         await tasks.close()
+
+
+async def test_scripts_of_a_callback_given_with_a_submission_are_compiled_beside_the_loop() -> None:
+    script = "a" + "-a" * 5000
+    rules = [{"source": "1", "target": "$.input.x", "transform": script}]
+    callback = json.dumps({"resourceName": "test://told", "inputMappings": rules})
+    async with engine_with([TWO], work := Work()) as (engine, _):
+        places: list[threading.Thread] = []
+        real = engine.outbox_relay._callbacks._transforms
+
+        def noted(text: str) -> Any:
+            places.append(threading.current_thread())
+            return real(text)
+
+        engine.outbox_relay._callbacks._transforms = noted
+        await engine.service.submit("demo:two", {"a": 1}, callback=callback)
+        await until(lambda: any(not one.task_name for one in work.attempts))
+    assert places and threading.main_thread() not in places
