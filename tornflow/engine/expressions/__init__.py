@@ -7,10 +7,21 @@ scripts that use ``now()`` and ``rand()``.
 
 from tornflow.engine.expressions.budget import Budget, Host, Meter
 from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError, ExpressionSyntaxError
+from tornflow.engine.expressions.length import (
+    LONG_PATH_CHARS,
+    LONG_SCRIPT_CHARS,
+    are_long,
+    is_long,
+    is_long_path,
+    script_chars,
+    warm_up,
+)
 from tornflow.engine.expressions.sandbox import FUNCTIONS, Expression, Sandbox, compile_expression
 
 __all__ = [
     "FUNCTIONS",
+    "LONG_PATH_CHARS",
+    "LONG_SCRIPT_CHARS",
     "Budget",
     "BudgetExceeded",
     "Expression",
@@ -19,5 +30,10 @@ __all__ = [
     "Host",
     "Meter",
     "Sandbox",
+    "are_long",
     "compile_expression",
+    "is_long",
+    "is_long_path",
+    "script_chars",
+    "warm_up",
 ]
