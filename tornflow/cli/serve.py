@@ -9,7 +9,6 @@ import click
 from tornflow.cli.options import settings_from
 from tornflow.logs import configure_logs
 
-
 log = logging.getLogger("tornflow.config")
 
 

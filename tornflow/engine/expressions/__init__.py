@@ -1,7 +1,7 @@
 """Expressions: the Aviator subset of ``transform``, gray rules and ``progress.calculation`` (rill-dsl 5.7).
 
-A pure, sandboxed interpreter: no host language, a budget for steps, size and depth, no clock, and the variables handed in
-are never changed. ``compile_expression(text)(variables)``, or ``Sandbox(now_ms, random).compile(text)`` for
+A pure, sandboxed interpreter: no host language, no clock, a budget for steps, size and depth, and the variables handed
+in are never changed. ``compile_expression(text)(variables)``, or ``Sandbox(now_ms, random).compile(text)`` for
 scripts that use ``now()`` and ``rand()``.
 """
 

@@ -16,7 +16,7 @@ _HOST = Host()
 
 
 class Look:
-    """``meter`` is shared with whatever else belongs to one piece of work; ``MAX_WORK`` bounds the part of this path."""
+    """``meter`` is shared with whatever else belongs to one piece of work; ``MAX_WORK`` bounds this path's part."""
 
     __slots__ = ("_granted", "_meter", "_run", "left", "root")
 
