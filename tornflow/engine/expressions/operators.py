@@ -80,6 +80,7 @@ def equal(run: Run, a: Any, b: Any) -> bool:
         run.charge(1 + (min(len(a), len(b)) >> 10))
         return a == b
     if is_number(a) and is_number(b):
+        run.steps -= 1
         if isinstance(a, Decimal) or isinstance(b, Decimal):
             _pay_conversion(run, a, b)
         return bool(a == b)
