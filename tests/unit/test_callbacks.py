@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tornflow.errors import MalformedCallback
-from tornflow.runtime.courier import read_callback
+from tornflow.runtime.callbacks import read_callback
 from tornflow.runtime.starting import parse_callback
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tornflow.model.execution import Generation
+from tornflow.model.generation import Generation
 from tornflow.model.status import FlowStatus, TaskStatus
 
 
@@ -35,29 +35,46 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Carry the message ``message_id`` of the outbox to its receiver, then send ``Delivered``."""
+    """Carry the message ``message_id`` of the outbox to its receiver, then send ``Delivered``. Its content is read
+    before anything else happens to the scope."""
 
     message_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class AnnounceTask:
-    """Tell observers."""
+    """Tell observers of a change of a task's status, with reason and code if it has any."""
 
     task: str
     status: TaskStatus
     attempt: int
+    code: str | None = None
+    msg: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AnnounceFlow:
+    """Tell observers of a change of the status of the execution."""
+
     status: FlowStatus
+    code: str | None = None
+    msg: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StartGroups:
-    """Create the scopes of these groups of ``task`` (those that exist in this generation stay), then send
-    ``GroupsStarted``."""
+    """Create the scopes of these groups of ``task``, the batch that begins with ``first`` (those that exist in this
+    generation stay), let them catch up with this scope, then send ``GroupsStarted``."""
+
+    task: str
+    generation: Generation
+    first: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewGroups:
+    """After a crash, where groups report through memory: let those that have ended report again."""
 
     task: str
     generation: Generation
@@ -65,19 +82,12 @@ class StartGroups:
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewGroups:
-    """After a crash: create what is missing of the running groups, and let ended ones report again."""
-
-    task: str
-    generation: Generation
-
-
-@dataclass(frozen=True, slots=True)
 class GatherGroups:
-    """Read the sub-contexts of all started groups and send ``GroupsGathered``."""
+    """Read the sub-contexts of these groups, as they are stored, and send ``GroupsGathered``."""
 
     task: str
     generation: Generation
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tornflow.engine.commands import AbandonAttempt, AnnounceFlow, ReportGroup
+from tornflow.engine.function import abandon_child
 from tornflow.engine.groups import stop_groups, stop_members
 from tornflow.engine.turn import Turn
-from tornflow.model.descriptor import FunctionTask
-from tornflow.model.status import FlowStatus, Pattern, TaskStatus
-
-PARENT_MESSAGE = "parent"
-CALLBACK_MESSAGE = "callback"
-TERMINATE = "terminate:"
-REPORT = "report"
+from tornflow.model.messages import ConfirmParent, GroupReport, SendCallback, TellParent
+from tornflow.model.status import FlowStatus, TaskStatus
 
 
 def settle(turn: Turn) -> None:
@@ -57,7 +51,8 @@ def _report_key(turn: Turn) -> None:
     state.status = FlowStatus.KEY_SUCCEED
     turn.scope.is_dirty = True
     if state.parent is not None:
-        _post(turn, f"{PARENT_MESSAGE}:key")  # its own message: the one of the end must not be taken for delivered
+        # Its own message: the one of the end must not be taken for delivered.
+        turn.post_message(f"parent:key:{len(state.invocations)}", TellParent(FlowStatus.KEY_SUCCEED))
     if not state.key.path:
         turn.commands.append(AnnounceFlow(FlowStatus.KEY_SUCCEED))
 
@@ -68,7 +63,7 @@ def _report(turn: Turn, status: FlowStatus) -> None:
     turn.scope.is_dirty = True
     if turn.scope.rules.has_nodes:
         # This node may die while the one that has the parent in hand lives on and would never look at the group again.
-        turn.post_message(REPORT, {"status": status.value, "code": state.code, "msg": state.msg, "ext": state.ext})
+        turn.post_message("report", GroupReport(status, state.code, state.msg, state.ext))
     else:
         # One node: whoever loses this loses the parent's work as well, and recovery reviews the groups.
         turn.commands.append(ReportGroup(status, state.code, state.msg, state.ext))
@@ -93,23 +88,34 @@ def finish(turn: Turn, status: FlowStatus, *, tells_nobody: bool = False) -> Non
         if state.reported is None and status is not FlowStatus.TERMINATED:
             _report(turn, status)
         return
+    run = len(state.invocations)
     if state.parent is not None:
-        _post(turn, PARENT_MESSAGE)
+        _forget_confirmation(turn)
+        turn.post_message(f"parent:{run}", TellParent(status, state.code, state.msg, state.ext))
     if (state.callback or scope.program.descriptor.callback) and not tells_nobody:
-        _post(turn, CALLBACK_MESSAGE)
+        turn.post_message(f"callback:{run}", SendCallback(run))
+    scope.dirty_events.update(state.events)
     state.events.clear()
     state.waiters.clear()
-    turn.commands.append(AnnounceFlow(status))
+    turn.commands.append(AnnounceFlow(status, state.code, state.msg))
+
+
+def _forget_confirmation(turn: Turn) -> None:
+    """A flow that has ended need not ask whether anybody waits for it."""
+    for message_id, (_, message) in list(turn.scope.state.outbox.items()):
+        if isinstance(message, ConfirmParent):
+            turn.drop_message(message_id)
 
 
 def _let_go(turn: Turn) -> None:
     """Abandon what is in flight. Statuses stay as they are (rill-dsl 11.2); late answers change nothing."""
     scope = turn.scope
-    if not scope.open_attempts and not scope.open_groups and not scope.failed:
+    if not scope.active and not scope.keyed and not scope.failed:
         return
     for name, task in scope.state.tasks.items():
+        abandon_child(turn, task)
         if task.is_in_flight:
-            scope.set_in_flight(scope.task(name), False)
+            scope.set_owner(scope.task(name), None)
             turn.commands.append(AbandonAttempt(name, task.attempt))
         elif task.groups is not None and task.status is TaskStatus.RUNNING:
             stop_groups(turn, scope.task(name))
@@ -117,23 +123,11 @@ def _let_go(turn: Turn) -> None:
             stop_members(turn, task)
 
 
-def _post(turn: Turn, message_id: str) -> None:
-    turn.post_message(message_id, {})
-
-
 def terminate(turn: Turn) -> None:
     """Stop by order: nothing new starts, sub-flows that are waited for stop as well."""
     state = turn.scope.state
-    for name, task in state.tasks.items():
-        if task.status is TaskStatus.RUNNING and task.child_id is not None and _awaits_child(turn, name):
-            turn.post_message(f"{TERMINATE}{task.child_id}", {"child": task.child_id})
     state.code, state.msg = "terminated", "terminated"
     finish(turn, FlowStatus.TERMINATED)
-
-
-def _awaits_child(turn: Turn, name: str) -> bool:
-    definition: Any = turn.scope.graph.tasks[name].definition
-    return isinstance(definition, FunctionTask) and definition.pattern is Pattern.FLOW_SYNC
 
 
 def time_out(turn: Turn) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tornflow.model.execution import Generation
+from tornflow.model.generation import Generation
 from tornflow.model.status import FlowStatus
 
 
@@ -93,9 +93,11 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The node that had work in hand for this scope is gone; do that work again."""
+    """The node ``owner`` is gone; take over what it had in hand. When it is this node itself (a write whose outcome was
+    unknown stands after all), its work is named again."""
 
     at: int
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,12 @@ class Terminated:
 
 @dataclass(frozen=True, slots=True)
 class GroupsStarted:
-    """The scopes of the groups that were to start are stored; more may follow."""
+    """The scopes of the batch that begins with ``first`` are stored; more may follow."""
 
     at: int
     task: str
     generation: Generation
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +154,12 @@ class GroupsGathered:
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """Somebody woke a suspense task; ``payload`` may be empty."""
+    """Somebody woke a suspense task; ``payload`` may be empty, ``token`` as in ``TaskCompleted``."""
 
     at: int
     task: str
     payload: Mapping[str, Any]
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,23 +173,25 @@ class EventRaised:
 
 @dataclass(frozen=True, slots=True)
 class WaiterArrived:
-    """A suspense task of some scope waits for one of ``names`` (case-folded) since ``since``."""
+    """A suspense task of a group waits for one of ``names`` (case-folded) since ``since``."""
 
     at: int
     path: str
     task: str
     names: tuple[str, ...]
     since: int
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
 class EventHandedOver:
-    """An external event for a suspense task of this scope; ``number`` is its number in the execution."""
+    """An external event for a suspense task of this scope; ``number`` counts the hand-overs of the execution."""
 
     at: int
     task: str
     number: int
     payload: Any
+    generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +219,18 @@ class Degraded:
     task: str
     current: bool
     followings: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """What the scope above was told of decisions for the whole execution: whether it is paused, which tasks are
+    degraded. ``number`` counts the decisions; an older one than is known changes nothing."""
+
+    at: int
+    generation: Generation
+    number: int
+    is_paused: bool
+    degrade: Mapping[str, Sequence[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,5 +264,6 @@ Event = (
     | EventReturned
     | Redone
     | Degraded
+    | Controlled
     | StatusForced
 )

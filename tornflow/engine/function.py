@@ -14,6 +14,7 @@ from tornflow.engine.scope import document
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.execution import TaskState
+from tornflow.model.messages import StopChild
 from tornflow.model.status import FlowStatus, Pattern, TaskStatus
 
 _AWAITING = (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
@@ -28,8 +29,8 @@ def run_function(turn: Turn, compiled: CompiledTask, task: TaskState, task_input
     turn.forget_answer(task)
     task.input = task_input
     task.attempt += 1
-    turn.scope.set_status(task, TaskStatus.RUNNING)
-    turn.scope.set_in_flight(task, True)
+    turn.set_status(task, TaskStatus.RUNNING)
+    turn.scope.set_owner(task, turn.scope.node)
     # A task_sync is bounded by its task type alone (rill-dsl 11.2).
     if definition.pattern not in (Pattern.TASK_SYNC, Pattern.FLOW_ASYNC):
         turn.arm_timeout(compiled, task)
@@ -37,12 +38,14 @@ def run_function(turn: Turn, compiled: CompiledTask, task: TaskState, task_input
 
 
 def attempt_ended(turn: Turn, event: AttemptEnded) -> None:
-    """Apply what a task type said. Answers of old attempts change nothing."""
+    """Apply what a task type said. Answers of earlier lives, runs and attempts change nothing."""
     task = turn.scope.peek(event.task)
     if task is None or not task.is_in_flight or task.attempt != event.attempt:
         return
+    if event.generation != turn.scope.state.generation:
+        return
     task = turn.scope.task(event.task)
-    turn.scope.set_in_flight(task, False)
+    turn.scope.set_owner(task, None)
     compiled = turn.scope.compiled(event.task)
     if event.error is not None:
         task.code = event.code
@@ -101,7 +104,7 @@ def _key_succeeded(turn: Turn, compiled: CompiledTask, task: TaskState, output: 
         _failed(turn, compiled, task, output, str(error), is_own_fault=True)
         return
     if task.status is not TaskStatus.KEY_SUCCEED:
-        turn.scope.set_status(task, TaskStatus.KEY_SUCCEED)
+        turn.set_status(task, TaskStatus.KEY_SUCCEED)
         turn.wake_key_callbacks(compiled)
 
 
@@ -113,7 +116,8 @@ def child_ended(turn: Turn, event: ChildEnded) -> None:
     if event.generation != turn.scope.state.generation:
         return  # a child of a run before the last redo
     if task.is_in_flight:  # the child was quicker than the answer that announces it
-        attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, {"execution_id": event.child_id}))
+        answer = {"execution_id": event.child_id}
+        attempt_ended(turn, AttemptEnded(event.at, event.task, event.attempt, event.generation, answer))
         if task.status is not TaskStatus.RUNNING:
             return
     task = turn.scope.task(event.task)
@@ -130,8 +134,18 @@ def child_ended(turn: Turn, event: ChildEnded) -> None:
 
 
 def timed_out(turn: Turn, task: TaskState) -> None:
-    """A timeout is always a failure, whatever conditions say (decisions, 2)."""
+    """A timeout is always a failure, whatever conditions say (decisions, 2); a sub-flow is stopped."""
+    abandon_child(turn, task)
     _failed(turn, turn.scope.compiled(task.name), task, None, "timeout")
+
+
+def abandon_child(turn: Turn, task: TaskState) -> None:
+    """Stop the sub-flow that a task waits for, also one whose start is under way."""
+    definition = turn.scope.compiled(task.name).definition
+    if not isinstance(definition, FunctionTask) or definition.pattern is not Pattern.FLOW_SYNC:
+        return
+    if task.status in _AWAITING:
+        turn.post_message(f"terminate:{task.name}:{task.attempt}", StopChild(task.name, task.attempt, task.child_id))
 
 
 def _conclude(
@@ -210,10 +224,10 @@ def _will_retry(turn: Turn, compiled: CompiledTask, task: TaskState, output: dic
         except ConditionError as error:
             task.msg = task.msg or str(error)
             return False
-    turn.scope.set_status(task, TaskStatus.READY)
-    delay_ms = retry_delay_s(retry.interval_s, retry.multiplier, attempts) * 1000
-    if delay_ms > 0:
-        turn.scope.set_timer(task, "retry", turn.at + delay_ms)
+    turn.set_status(task, TaskStatus.READY)
+    delay_s = retry_delay_s(retry.interval_s, retry.multiplier, attempts)
+    if delay_s > 0:
+        turn.scope.set_timer(task, "retry", turn.elapsed(delay_s))
     else:
         turn.scope.ready.append(task.name)
     return True

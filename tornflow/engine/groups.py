@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tornflow.engine.commands import GatherGroups, ReviewGroups, StartGroups
+from tornflow.engine.commands import GatherGroups, StartGroups
 from tornflow.engine.conditions import ConditionError, all_hold
 from tornflow.engine.events import GroupEnded, GroupsGathered, GroupsStarted
 from tornflow.engine.mapping import MappingError, PassEnv
@@ -19,15 +19,14 @@ from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope, document
 from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import ChoiceTask, ForeachTask
-from tornflow.model.execution import Generation, GroupsState, Mark, ScopeKey, ScopeState, TaskState
+from tornflow.model.execution import Batch, GroupsState, Mark, ScopeKey, ScopeState, TaskState
+from tornflow.model.generation import Generation
+from tornflow.model.messages import StopGroups
 from tornflow.model.names import instance_name
 from tornflow.model.status import FlowStatus, TaskStatus
 
 BATCH = 64
 NOTHING_TO_LOOP = "loop collection or subTasks empty"
-STOP = "stop:"
-STEER = "steer:"
-"""Message: tell every group what was decided for all of them: whether they pause, which tasks are degraded."""
 _NAMED = 1000  # so many groups at most are named in a message; more are found by their path
 
 
@@ -100,7 +99,7 @@ def run_choice(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
         groups.mark(index, Mark.RUNNING)
     groups.next, groups.open = groups.total, len(chosen)
     _run_groups(turn, compiled, task, groups)
-    turn.commands.append(StartGroups(task.name, run_of(turn.scope, task), chosen))
+    _start_batch(turn, task, groups, 0, groups.total, chosen)
 
 
 def _holds(condition: Any, look_at: dict[str, Any]) -> bool:
@@ -114,8 +113,11 @@ def _run_groups(turn: Turn, compiled: CompiledTask, task: TaskState, groups: Gro
     turn.forget_answer(task)
     task.groups = groups
     task.attempt += 1
-    turn.scope.set_status(task, TaskStatus.RUNNING)
+    turn.set_status(task, TaskStatus.RUNNING)
     turn.scope.open_groups += 1
+    if not turn.scope.rules.has_nodes:
+        groups.holder = turn.scope.node
+        turn.scope.take(turn.scope.node)
     turn.arm_timeout(compiled, task)
 
 
@@ -124,7 +126,7 @@ def start_more(turn: Turn, task: TaskState) -> None:
     groups = task.groups
     assert groups is not None
     scope = turn.scope
-    if not groups.limit and task.name in scope.starting:
+    if not groups.limit and groups.batches:
         return  # a batch is on its way; it sends for more when it is stored
     room = min(BATCH, groups.total - groups.next)
     if groups.limit:
@@ -136,16 +138,40 @@ def start_more(turn: Turn, task: TaskState) -> None:
         groups.mark(index, Mark.RUNNING)
     groups.next += room
     groups.open += room
-    scope.starting.add(task.name)
-    turn.commands.append(StartGroups(task.name, run_of(turn.scope, task), indices))
+    _start_batch(turn, task, groups, indices[0], room, indices)
+
+
+def _start_batch(
+    turn: Turn, task: TaskState, groups: GroupsState, first: int, count: int, indices: tuple[int, ...]
+) -> None:
+    node = turn.scope.node
+    groups.batches.append(Batch(node, first, count))
+    turn.scope.take(node)
+    turn.commands.append(StartGroups(task.name, run_of(turn.scope, task), first, indices))
 
 
 def groups_started(turn: Turn, event: GroupsStarted) -> None:
-    turn.scope.starting.discard(event.task)
     task = _running(turn.scope, event.task, event.generation)
-    if task is None or task.groups is None or task.groups.next == task.groups.total:
+    groups = None if task is None else task.groups
+    if groups is None:
         return
-    start_more(turn, turn.scope.task(event.task))
+    batch = next((one for one in groups.batches if one.first == event.first), None)
+    if batch is None:
+        return
+    task = turn.scope.task(event.task)
+    groups.batches.remove(batch)
+    turn.scope.release(batch.owner)
+    if groups.next < groups.total:
+        start_more(turn, task)
+    _gather_when_over(turn, task, groups)
+
+
+def _gather_when_over(turn: Turn, task: TaskState, groups: GroupsState) -> None:
+    """Not while a batch is being created: its creator must not write under a task that has ended."""
+    if groups.is_over and not groups.batches and groups.gatherer is None:
+        groups.gatherer = turn.scope.node
+        turn.scope.take(turn.scope.node)
+        turn.commands.append(GatherGroups(task.name, run_of(turn.scope, task), started_indices(groups)))
 
 
 def group_ended(turn: Turn, event: GroupEnded) -> None:
@@ -161,7 +187,7 @@ def group_ended(turn: Turn, event: GroupEnded) -> None:
     if has_failed and task.code is None and task.msg is None:
         task.code, task.msg, task.ext = event.code, event.msg, dict(event.ext) if event.ext else None
     if groups.is_over:
-        turn.commands.append(GatherGroups(task.name, run_of(turn.scope, task)))
+        _gather_when_over(turn, task, groups)
     elif groups.next < groups.total:
         start_more(turn, task)
 
@@ -197,34 +223,36 @@ def _output(compiled: CompiledTask, contexts: Sequence[Mapping[str, Any]]) -> di
 
 def close_groups(turn: Turn, task: TaskState) -> None:
     """Let go of what only running groups need."""
-    turn.scope.open_groups -= 1
-    turn.scope.starting.discard(task.name)
-    if task.groups is not None:
-        task.groups.items = None
-        task.groups.is_news = True
+    scope, groups = turn.scope, task.groups
+    scope.open_groups -= 1
+    if groups is None:
+        return
+    for batch in groups.batches:
+        scope.release(batch.owner)
+    for owner in (groups.gatherer, groups.holder):
+        if owner is not None:
+            scope.release(owner)
+    groups.batches, groups.gatherer, groups.holder = [], None, None
+    groups.items = None
+    groups.is_news = True
 
 
 def stop_groups(turn: Turn, task: TaskState) -> None:
     """Stop the running groups of a task that ended before them; told by message, so that a crash loses nothing."""
     if task.groups is not None and task.groups.open > 0:
-        route = instance_name(turn.scope.state.key.path, task.name) + "_"
-        generation = run_of(turn.scope, task)
-        turn.post_message(f"{STOP}{task.name}:{task.attempt}", {"prefix": route, "generation": generation})
+        turn.post_message(f"stop:{task.name}:{task.attempt}", StopGroups(task.name, run_of(turn.scope, task)))
     close_groups(turn, task)
 
 
 def stop_members(turn: Turn, task: TaskState) -> None:
     """Stop what still runs inside groups that were reported FAILED: the flow is over (rill-dsl 4.4)."""
     assert task.groups is not None
-    failed = [index for index, mark in enumerate(task.groups.marks) if mark == Mark.FAILED]
+    failed = tuple(index for index, mark in enumerate(task.groups.marks) if mark == Mark.FAILED)
     if not failed:
         return
-    route = instance_name(turn.scope.state.key.path, task.name) + "_"
-    message: dict[str, Any] = {"prefix": route, "generation": run_of(turn.scope, task)}
-    if len(failed) <= _NAMED:
-        message["indices"] = failed
+    message = StopGroups(task.name, run_of(turn.scope, task), failed if len(failed) <= _NAMED else None)
     # A name of its own: the order to stop all, after a timeout, must not be overwritten.
-    turn.post_message(f"{STOP}{task.name}:{task.attempt}:members", message)
+    turn.post_message(f"stop:{task.name}:{task.attempt}:members", message)
 
 
 def timed_out(turn: Turn, task: TaskState) -> None:
@@ -233,14 +261,12 @@ def timed_out(turn: Turn, task: TaskState) -> None:
     turn.complete(task, TaskStatus.FAILED, "timeout")
 
 
-def recover_groups(turn: Turn, task: TaskState) -> None:
-    if task.groups is None or task.status is not TaskStatus.RUNNING:
-        return
-    if task.groups.is_over:
-        turn.commands.append(GatherGroups(task.name, run_of(turn.scope, task)))
-    else:
-        turn.scope.starting.add(task.name)
-        turn.commands.append(ReviewGroups(task.name, run_of(turn.scope, task)))
+def running_indices(groups: GroupsState, first: int, count: int) -> tuple[int, ...]:
+    return tuple(index for index in range(first, first + count) if groups.marks[index] == Mark.RUNNING)
+
+
+def started_indices(groups: GroupsState) -> tuple[int, ...]:
+    return tuple(index for index, mark in enumerate(groups.marks) if mark not in (Mark.SKIPPED, Mark.WAITING))
 
 
 def run_of(scope: Scope, task: TaskState) -> Generation:
@@ -268,6 +294,7 @@ def group_state(scope: Scope, task: TaskState, index: int) -> ScopeState:
     state.generation = run_of(scope, task)
     state.is_paused = parent.is_paused
     state.degrade = dict(parent.degrade)
+    state.control = parent.control
     state.context = dict(task.input or {})
     definition = scope.graph.tasks[task.name].definition
     if isinstance(definition, ForeachTask) and task.groups is not None and task.groups.items is not None:

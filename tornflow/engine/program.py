@@ -49,6 +49,8 @@ class Rules:
     is_strict: bool = False  # rill.strict: a foreach limit needs conditions (decisions, 19)
     has_nodes: bool = False  # other nodes may share the store: reports of groups are messages of the outbox
     event_buffer: int = 1000  # external events kept per execution until somebody waits for them
+    attempts_kept: int = 100  # start and end of so many attempts are kept per task: the first one and the latest
+    is_observed: bool = False  # somebody wants to hear of every change of a task's status
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Graph:
 
     tasks: Mapping[str, CompiledTask]
     roots: tuple[str, ...]
+    places: Mapping[str, int]  # of each task in the YAML
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def compile_program(descriptor: Descriptor, transforms: TransformCompiler) -> Pr
 
 NOTHING = Program(
     descriptor=Descriptor(workspace="", dag_name="", type="flow", md5="", document={}),
-    root=Graph({}, ()),
+    root=Graph({}, (), {}),
     bodies={},
     default_context={},
     timeout=None,
@@ -139,7 +142,8 @@ def _graph(tasks: Iterable[Task], transforms: TransformCompiler, bodies: dict[st
     compiled = {task.name: _task(task, names, tuple(before[task.name]), transforms) for task in tasks}
     for task in tasks:
         _compile_bodies(task, transforms, bodies)
-    return Graph(compiled, tuple(task.name for task in tasks if not before[task.name]))
+    roots = tuple(task.name for task in tasks if not before[task.name])
+    return Graph(compiled, roots, {task.name: place for place, task in enumerate(tasks)})
 
 
 def _compile_bodies(task: Task, transforms: TransformCompiler, bodies: dict[str, Graph]) -> None:

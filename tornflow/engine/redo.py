@@ -1,17 +1,20 @@
-"""Running parts of a flow again, and steering it from outside (rill-dsl 11.4, 11.5; decisions, 4)."""
+"""Running parts of a flow again, and forcing its status (rill-dsl 11.5; decisions, 4)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+from tornflow.engine.commands import AnnounceFlow
 from tornflow.engine.ending import finish
-from tornflow.engine.events import Degraded, Redone, StatusForced
-from tornflow.engine.groups import STEER, stop_groups
+from tornflow.engine.events import Redone, StatusForced
+from tornflow.engine.function import abandon_child
+from tornflow.engine.groups import stop_groups
 from tornflow.engine.program import Graph
 from tornflow.engine.turn import MISSING, Turn, positive_integer, restore
 from tornflow.errors import IllegalTransition, LimitExceeded
 from tornflow.model.execution import TaskState
+from tornflow.model.messages import SendCallback, TellParent
 from tornflow.model.names import root_task
 from tornflow.model.status import FlowStatus, TaskStatus
 
@@ -89,6 +92,11 @@ def _revive(turn: Turn) -> None:
     state.finished_at = state.expires_at = None
     state.code = state.msg = state.ext = state.error_type = None
     state.invocations.append([turn.at, None])
+    for message_id, (_, message) in list(state.outbox.items()):
+        # What was to be told of the end before is told at the next end.
+        if isinstance(message, TellParent | SendCallback):
+            turn.drop_message(message_id)
+    turn.commands.append(AnnounceFlow(FlowStatus.RUNNING))
     arm_flow_timeout(turn)
 
 
@@ -100,7 +108,7 @@ def arm_flow_timeout(turn: Turn) -> None:
     root = {"context": scope.state.context, "input": {}, "output": {}}
     seconds = positive_integer(scope.program.timeout(root, scope.env))
     if seconds is not None:
-        scope.state.due_at = turn.at + seconds * 1000
+        scope.state.due_at = turn.elapsed(seconds)
 
 
 def _reachable(graph: Graph, names: Iterable[str]) -> set[str]:
@@ -116,6 +124,7 @@ def _reachable(graph: Graph, names: Iterable[str]) -> set[str]:
 
 def _reset(turn: Turn, task: TaskState) -> None:
     """Make a task as if it had not started; its past invocations and its attempt numbers stay."""
+    abandon_child(turn, task)
     turn.end_attempt(task)
     if task.status is TaskStatus.RUNNING and task.groups is not None:
         stop_groups(turn, task)
@@ -125,18 +134,6 @@ def _reset(turn: Turn, task: TaskState) -> None:
     task.is_marked = False
     task.skip_next = []
     task.attempt_base = task.attempt
-
-
-def degraded(turn: Turn, event: Degraded) -> None:
-    """Set the degrade flags of a base task for this execution, its groups included."""
-    state = turn.scope.state
-    flags = [event.current, event.followings]
-    if state.degrade.get(event.task) == flags:
-        return
-    state.degrade[event.task] = flags
-    turn.scope.is_dirty = True
-    if turn.scope.open_groups:
-        turn.post_message(f"{STEER}{turn.scope.state.revision}", {})
 
 
 def status_forced(turn: Turn, event: StatusForced) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 from tornflow.engine.mapping import PassEnv
 from tornflow.engine.program import CompiledTask, Graph, Program, Rules
 from tornflow.model.descriptor import Task
-from tornflow.model.execution import ScopeState, TaskState
+from tornflow.model.execution import GroupsState, ScopeState, TaskState
 from tornflow.model.jsontext import dumps
 from tornflow.model.names import split_route
-from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.model.status import TaskStatus
 
 _ACTIVE = (TaskStatus.READY, TaskStatus.RUNNING)
 
@@ -27,13 +27,18 @@ class Scope:
     """Belongs to one step at a time. After a failed commit it must be thrown away and loaded again."""
 
     __slots__ = (
-        "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_tasks", "env", "failed", "graph", "is_dirty",
-        "is_new", "keyed", "ok", "open_attempts", "open_groups", "program", "ready", "rules", "saved_bytes",
-        "saved_status", "starting", "state", "storage_form", "waiting",
+        "_hands", "_moments", "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_events", "dirty_tasks",
+        "drift", "env", "failed", "graph", "is_dirty", "is_new", "keyed", "node", "ok", "open_attempts", "open_groups",
+        "program", "ready", "rules", "saved_bytes", "saved_summary", "state", "storage_form", "waiting",
     )  # fmt: skip
 
-    def __init__(self, state: ScopeState, program: Program, rules: Rules, *, is_new: bool = False) -> None:
+    def __init__(
+        self, state: ScopeState, program: Program, rules: Rules, *, node: str = "", drift: int = 0, is_new: bool = False
+    ) -> None:
+        """``node`` does the work that follows from a step; ``drift`` is its steady clock less its wall clock, in ms."""
         self.state = state
+        self.node = node
+        self.drift = drift
         self.program = program
         self.graph: Graph = graph_of(program, state.key.path)
         self.rules = rules
@@ -42,10 +47,10 @@ class Scope:
         self.is_dirty = is_new
         self.dirty_tasks: set[str] = set()
         self.dirty_context: set[str] = set()
-        self.saved_status: FlowStatus | None = None if is_new else state.status
+        self.dirty_events: set[int] = set()
+        self.saved_summary: tuple[Any, ...] = () if is_new else self._summary()
         self.saved_bytes = 0  # of the stored form, about
         self.storage_form: Any = None  # the codec's note on how this scope lies in the store
-        self.starting: set[str] = set()  # tasks whose next groups are being stored right now
         self._sizes: dict[str, int] | None = None
         self._size = 0
         self.recount()
@@ -55,7 +60,11 @@ class Scope:
         self.ready: deque[str] = deque()
         self.waiting: dict[str, int] = {}
         self.active = self.failed = self.keyed = self.ok = self.open_attempts = self.open_groups = 0
-        self._timers: list[tuple[int, str]] = []
+        self._timers: list[tuple[int, str]] = []  # durations, on the steady clock
+        self._moments: list[tuple[int, str]] = []  # on the wall clock
+        self._hands: dict[str, int] = {}  # by node, how many pieces of work it has in hand
+        for posted in self.state.outbox.values():
+            self.take(posted.owner)
         for name, task in self.state.tasks.items():
             status = task.status
             if status in _ACTIVE:
@@ -67,7 +76,11 @@ class Scope:
             self.open_attempts += task.is_in_flight
             self.open_groups += status is TaskStatus.RUNNING and task.groups is not None
             if task.due_at is not None:
-                heappush(self._timers, (task.due_at, name))
+                heappush(self._heap_of(task), (task.due_at, name))
+            if task.owner is not None:
+                self.take(task.owner)
+            if task.groups is not None:
+                self._count_hands(task.groups)
             if status.is_ok:
                 self.ok += 1
                 for follower in self.graph.tasks[name].successors:
@@ -104,9 +117,47 @@ class Scope:
         self.ok += status.is_ok - before.is_ok
         task.status = status
 
-    def set_in_flight(self, task: TaskState, is_in_flight: bool) -> None:
-        self.open_attempts += is_in_flight - task.is_in_flight
-        task.is_in_flight = is_in_flight
+    def set_owner(self, task: TaskState, owner: str | None) -> None:
+        """Note which node has the running attempt of a task in hand; None: no node any more."""
+        if task.owner is not None:
+            self.open_attempts -= 1
+            self.release(task.owner)
+        if owner is not None:
+            self.open_attempts += 1
+            self.take(owner)
+        task.owner = owner
+
+    @property
+    def has_groups(self) -> bool:
+        """Groups may be running: those of a failed one go on (rill-dsl 4.4)."""
+        return self.open_groups > 0 or self.failed > 0
+
+    # --- who has work in hand
+
+    def take(self, owner: str) -> None:
+        self._hands[owner] = self._hands.get(owner, 0) + 1
+
+    def release(self, owner: str) -> None:
+        left = self._hands[owner] - 1
+        if left:
+            self._hands[owner] = left
+        else:
+            del self._hands[owner]
+
+    def _count_hands(self, groups: GroupsState) -> None:
+        for batch in groups.batches:
+            self.take(batch.owner)
+        for owner in (groups.gatherer, groups.holder):
+            if owner is not None:
+                self.take(owner)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The nodes whose crash now would lose something that only they are doing, in order."""
+        state = self.state
+        if self.ready and not state.is_paused and not state.status.is_completed:  # left for the next step
+            return tuple(sorted({*self._hands, self.node}))
+        return tuple(sorted(self._hands)) if self._hands else ()
 
     def close_predecessor(self, name: str) -> int:
         """Note that one more predecessor of ``name`` let it pass; return how many are still open."""
@@ -149,46 +200,59 @@ class Scope:
     # --- timers
 
     def set_timer(self, task: TaskState, kind: str, due_at: int) -> None:
+        """``due_at`` is on the steady clock; for the kind "until" on the wall clock."""
         task.timer, task.due_at = kind, due_at
-        heappush(self._timers, (due_at, task.name))
+        heappush(self._heap_of(task), (due_at, task.name))
+
+    def _heap_of(self, task: TaskState) -> list[tuple[int, str]]:
+        return self._moments if task.timer == "until" else self._timers
 
     def clear_timer(self, task: TaskState) -> None:
         task.timer = task.due_at = None  # the heap entry is dropped when it comes up
 
     def pop_due(self, at: int) -> TaskState | None:
-        """Take the next task whose timer is due, None when there is none."""
-        while self._timers and self._timers[0][0] <= at:
-            due_at, name = heappop(self._timers)
-            task = self.state.tasks.get(name)
-            if task is not None and task.due_at == due_at:
-                return self.task(name)
+        """Take the next task whose timer is due at ``at`` (wall clock), None when there is none."""
+        for heap, now in ((self._timers, at + self.drift), (self._moments, at)):
+            due_at = self._top(heap)
+            if due_at is not None and due_at <= now:
+                return self.task(heappop(heap)[1])
         return None
 
     @property
     def next_due(self) -> int | None:
-        """The earliest moment at which ``TimerFired`` changes something; None while paused or finished."""
+        """The earliest moment, on the steady clock, at which ``TimerFired`` changes something; None while paused or
+        finished."""
         state = self.state
         if state.is_paused or state.status.is_completed:
             return None
-        while self._timers:
-            due_at, name = self._timers[0]
-            task = state.tasks.get(name)
-            if task is not None and task.due_at == due_at:
-                return due_at if state.due_at is None else min(due_at, state.due_at)
-            heappop(self._timers)
-        return state.due_at
+        due_at = state.due_at
+        if self._timers and (top := self._top(self._timers)) is not None:
+            due_at = top if due_at is None else min(due_at, top)
+        if self._moments and (top := self._top(self._moments)) is not None:
+            due_at = top + self.drift if due_at is None else min(due_at, top + self.drift)
+        return due_at
+
+    def _top(self, heap: list[tuple[int, str]]) -> int | None:
+        """Drop what was cleared meanwhile; return the earliest moment of a heap."""
+        while heap:
+            due_at, name = heap[0]
+            task = self.state.tasks.get(name)
+            if task is not None and task.due_at == due_at and self._heap_of(task) is heap:
+                return due_at
+            heappop(heap)
+        return None
 
     # --- life
 
-    @property
-    def has_work_in_hand(self) -> bool:
-        """A crash now would lose something that only this node is doing."""
+    def _summary(self) -> tuple[Any, ...]:
+        """What the indexed columns show and a step may change."""
         state = self.state
-        if state.outbox:
-            return True
-        if state.status.is_completed:
-            return False
-        return self.open_attempts > 0 or self.open_groups > 0 or (bool(self.ready) and not state.is_paused)
+        return state.status, state.finished_at, state.code
+
+    @property
+    def has_news(self) -> bool:
+        """The indexed columns of the execution must be written."""
+        return not self.state.key.path and self.saved_summary != self._summary()
 
     def saved(self) -> None:
         """Forget the marks: the step is stored."""
@@ -200,8 +264,13 @@ class Scope:
                 groups.dirty.clear()
                 groups.is_news = False
         self.dirty_tasks.clear()
-        self.dirty_context.clear()
-        self.saved_status = self.state.status
+        if self.dirty_context:
+            self.dirty_context.clear()
+        if self.dirty_events:
+            self.dirty_events.clear()
+        if self.state.waiters.dirty:
+            self.state.waiters.dirty.clear()
+        self.saved_summary = self._summary()
 
 
 def graph_of(program: Program, path: str) -> Graph:

@@ -44,6 +44,8 @@ def _start(turn: Turn, name: str) -> None:
         return
     if task.timer != "waited":
         task.invocations.append([turn.at, None])
+        if len(task.invocations) > scope.rules.attempts_kept:
+            del task.invocations[1]
     try:
         task_input = compiled.map_input(scope.state.context, scope.env)
         if compiled.progress_args:
@@ -67,16 +69,21 @@ def _must_wait(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
     if compiled.wait_until is None and compiled.wait_for is None:
         return False
     root = {"input": task_input, "context": {}, "output": {}}
-    due_at = None
+    longest = turn.at + LONGEST_WAIT_S * 1000
     if compiled.wait_until is not None:
-        due_at = _number(compiled.wait_until(root, turn.scope.env))
-    if due_at is None and compiled.wait_for is not None:
-        seconds = _number(compiled.wait_for(root, turn.scope.env))
-        started = task.invocations[-1][0] or turn.at
-        due_at = None if seconds is None else started + seconds * 1000
-    if due_at is None or due_at <= turn.at:
+        moment = _number(compiled.wait_until(root, turn.scope.env))
+        if moment is not None:
+            return _wait(turn, task, "until", min(moment, longest), turn.at)
+    if compiled.wait_for is None or task.timer == "waited":
         return False
-    turn.scope.set_timer(task, "wait", min(due_at, turn.at + LONGEST_WAIT_S * 1000))
+    seconds = _number(compiled.wait_for(root, turn.scope.env))
+    return seconds is not None and _wait(turn, task, "wait", turn.elapsed(min(seconds, LONGEST_WAIT_S)), turn.elapsed(0))
+
+
+def _wait(turn: Turn, task: TaskState, kind: str, due_at: int, now: int) -> bool:
+    if due_at <= now:
+        return False
+    turn.scope.set_timer(task, kind, due_at)
     return True
 
 

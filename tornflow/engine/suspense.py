@@ -9,7 +9,7 @@ a crash, so enrolling twice and getting an event twice change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from tornflow.engine.conditions import ConditionError, all_hold, any_holds
@@ -20,12 +20,11 @@ from tornflow.engine.scope import Scope, document
 from tornflow.engine.turn import Turn
 from tornflow.errors import LimitExceeded, TaskFinished, TaskNotFound, WrongCategory
 from tornflow.model.descriptor import SuspenseTask
-from tornflow.model.execution import TaskState
+from tornflow.model.execution import KeptEvent, TaskState
 from tornflow.model.jsontext import dumps
+from tornflow.model.messages import AwaitEvent, HandOver
 from tornflow.model.status import TaskStatus
-
-EVENT = "event:"
-AWAIT = "await:"
+from tornflow.model.waiters import Waiter
 
 
 def run_suspense(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: dict[str, Any]) -> None:
@@ -35,7 +34,7 @@ def run_suspense(turn: Turn, compiled: CompiledTask, task: TaskState, task_input
     turn.forget_answer(task)
     task.attempt += 1
     task.waits_since = turn.at
-    turn.scope.set_status(task, TaskStatus.RUNNING)
+    turn.set_status(task, TaskStatus.RUNNING)
     _look(turn, compiled, task, task_input)
     if task.status is TaskStatus.RUNNING:
         turn.arm_timeout(compiled, task)
@@ -112,19 +111,20 @@ def _await_event(turn: Turn, definition: SuspenseTask, task: TaskState) -> None:
     names = tuple(name.casefold() for name in definition.events)
     state = turn.scope.state
     if state.key.path:
-        message = {"task": task.name, "names": list(names), "since": task.waits_since}
-        turn.post_message(f"{AWAIT}{task.name}:{task.attempt}:{task.last_event}", message)
+        message = AwaitEvent(task.name, names, task.waits_since)
+        turn.post_message(f"await:{task.name}:{task.attempt}:{task.last_event}", message)
     else:
-        _enrol(turn, WaiterArrived(turn.at, "", task.name, names, task.waits_since))
+        _enrol(turn, Waiter("", task.name, names, task.waits_since, state.generation))
 
 
 def event_handed_over(turn: Turn, event: EventHandedOver) -> None:
     """Take an event in the scope of its waiter. Raises TaskFinished: nobody waits here any more."""
     scope = turn.scope
     task = scope.peek(event.task)
-    if task is not None and task.last_event >= event.number:
+    is_mine = event.generation in (scope.state.generation, ())  # (): stored before generations were kept with waiters
+    if is_mine and task is not None and task.last_event >= event.number:
         return  # it came twice
-    if task is None or task.status is not TaskStatus.RUNNING:
+    if not is_mine or task is None or task.status is not TaskStatus.RUNNING:
         raise TaskFinished(f"task {event.task} does not wait for events", task=event.task)
     _take(turn, event.task, event.number, event.payload)
 
@@ -149,14 +149,14 @@ def event_raised(turn: Turn, event: EventRaised) -> None:
     state, rules = turn.scope.state, turn.scope.rules
     _check_room("engine.event_buffer", rules.event_buffer, len(state.events) + 1, "events")
     if state.events or len(dumps(event.payload)) > rules.context_limit_bytes:
-        size = sum(len(dumps(one["payload"])) for one in (*state.events, {"payload": event.payload}))
+        payloads = [kept.payload for kept in state.events.values()]
+        size = sum(len(dumps(payload)) for payload in (*payloads, event.payload))
         _check_room("engine.context_limit_bytes", rules.context_limit_bytes, size, "bytes of events")
     turn.scope.is_dirty = True
     state.event_number += 1
-    entry = {"n": state.event_number, "name": event.name.casefold(), "payload": event.payload}
-    state.events.append(entry)
+    _keep(turn, state.event_number, KeptEvent(event.name.casefold(), event.payload))
     if not state.is_paused:
-        _give_out(turn, [entry])
+        _give_out(turn, [state.event_number])
 
 
 def _check_room(setting: str, allowed: int, given: int, what: str) -> None:
@@ -169,91 +169,90 @@ def _check_room(setting: str, allowed: int, given: int, what: str) -> None:
         )
 
 
+def _keep(turn: Turn, number: int, kept: KeptEvent) -> None:
+    turn.scope.state.events[number] = kept
+    turn.scope.dirty_events.add(number)
+
+
 def waiter_arrived(turn: Turn, event: WaiterArrived) -> None:
     """Enrol a waiter of a group, or give it the oldest event that it waits for."""
-    if _enrol(turn, event):
+    if _enrol(turn, Waiter(event.path, event.task, event.names, event.since, event.generation)):
         _serve(turn, event.names)
 
 
-def _enrol(turn: Turn, event: WaiterArrived) -> bool:
-    """Return False where the waiter is enrolled already."""
+def _enrol(turn: Turn, waiter: Waiter) -> bool:
+    """Return False where the waiter is enrolled already, or is of an earlier life."""
     state = turn.scope.state
-    if any(one["path"] == event.path and one["task"] == event.task for one in state.waiters):
+    if waiter.generation[:1] != state.generation[:1]:
+        return False
+    known = state.waiters.get(waiter.path, waiter.task) if waiter.path else None
+    if known is not None and known.generation == waiter.generation and known.since >= waiter.since:
         return False
     turn.scope.is_dirty = True
-    waiter = {"path": event.path, "task": event.task, "names": list(event.names), "since": event.since}
-    state.waiters.append(waiter)
+    state.waiters.add(waiter, _order(turn, waiter.task))
     return True
 
 
 def _serve(turn: Turn, names: Container[str]) -> None:
     state = turn.scope.state
     if state.events and not state.is_paused and not state.key.path:
-        _give_out(turn, [entry for entry in state.events if entry["name"] in names])
+        _give_out(turn, [number for number, kept in sorted(state.events.items()) if kept.name in names])
 
 
 def serve_waiters(turn: Turn) -> None:
     """After a pause: give out what was held."""
-    _give_out(turn, list(turn.scope.state.events))
+    _give_out(turn, sorted(turn.scope.state.events))
 
 
-def _give_out(turn: Turn, entries: Sequence[dict[str, Any]]) -> None:
+def _give_out(turn: Turn, numbers: Iterable[int]) -> None:
     """Give kept events, in order of arrival, each to the one that has waited longest for it.
 
     A loop, because a task that is not satisfied enrols again and may take a thousand events in a row. One pass is
     enough: no earlier event has a name that it waits for.
     """
-    state = turn.scope.state
-    for entry in entries:
-        waiter = _first_waiter(turn.scope, entry["name"])
+    scope, state = turn.scope, turn.scope.state
+    for number in numbers:
+        kept = state.events[number]
+        waiter = state.waiters.first(kept.name, lambda task: _order(turn, task), lambda one: _still_waits(turn, one))
         if waiter is not None:
-            state.events.remove(entry)
-            state.waiters.remove(waiter)
-            turn.scope.is_dirty = True
-            _hand_over(turn, waiter, entry)
+            del state.events[number]
+            scope.dirty_events.add(number)
+            state.waiters.remove(waiter.path, waiter.task)
+            scope.is_dirty = True
+            _hand_over(turn, waiter, number, kept)
 
 
 def event_returned(turn: Turn, event: EventReturned) -> None:
     """An event found its task gone: it is as good as new, and still the oldest of its time."""
     state = turn.scope.state
-    message = state.outbox.pop(event.message_id, None)
-    if message is None:
+    message = turn.drop_message(event.message_id)
+    if not isinstance(message, HandOver) or state.status.is_completed:
         return
-    turn.scope.is_dirty = True
-    if state.status.is_completed:
-        return
-    state.events.append(message["entry"])
-    state.events.sort(key=lambda one: int(one["n"]))
+    _keep(turn, message.event, KeptEvent(message.name, message.payload))
     if not state.is_paused:
         serve_waiters(turn)
 
 
-def _hand_over(turn: Turn, waiter: Mapping[str, Any], entry: dict[str, Any]) -> None:
+def _hand_over(turn: Turn, waiter: Waiter, event: int, kept: KeptEvent) -> None:
     """Give an event away under a new number: one that comes back, and goes to somebody who has taken later ones
     meanwhile, must not look like a doubled one."""
     state = turn.scope.state
     state.event_number += 1
     number = state.event_number
-    if waiter["path"]:
-        message = {"path": waiter["path"], "task": waiter["task"], "number": number, "entry": entry}
-        turn.post_message(f"{EVENT}{number}", message)
+    if waiter.path:
+        message = HandOver(waiter.path, waiter.generation, waiter.task, number, event, kept.name, kept.payload)
+        turn.post_message(f"event:{number}", message)
     else:
-        _take(turn, waiter["task"], number, entry["payload"])
+        _take(turn, waiter.task, number, kept.payload)
 
 
-def _first_waiter(scope: Scope, name: str) -> dict[str, Any] | None:
-    """Return who has waited longest for an event; ties by the order in the YAML."""
-    found = [one for one in scope.state.waiters if name in one["names"] and _still_waits(scope, one)]
-    order = list(scope.graph.tasks)
-    return min(
-        found,
-        key=lambda one: (one["since"], order.index(one["task"]) if one["task"] in order else len(order), one["path"]),
-        default=None,
-    )
+def _order(turn: Turn, task: str) -> int:
+    """The place of a task in the YAML breaks ties; tasks of groups come after those of the top level."""
+    return turn.scope.graph.places.get(task, len(turn.scope.graph.places))
 
 
-def _still_waits(scope: Scope, waiter: Mapping[str, Any]) -> bool:
-    return bool(waiter["path"]) or scope.status_of(waiter["task"]) is TaskStatus.RUNNING
+def _still_waits(turn: Turn, waiter: Waiter) -> bool:
+    return bool(waiter.path) or turn.scope.status_of(waiter.task) is TaskStatus.RUNNING
 
 
 def _definition(compiled: CompiledTask) -> SuspenseTask:

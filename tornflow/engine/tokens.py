@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import blake2b
 
-from tornflow.model.execution import Generation
+from tornflow.model.generation import Generation
 
 
 def attempt_token(generation: Generation, attempt: int) -> str:

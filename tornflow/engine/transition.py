@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
-from tornflow.engine import function, groups, redo, suspense
-from tornflow.engine.commands import AnnounceFlow, Command, Deliver, DispatchTask
+from tornflow.engine import control, function, groups, redo, suspense
+from tornflow.engine.commands import AnnounceFlow, Command
 from tornflow.engine.ending import finish, settle, terminate, time_out
 from tornflow.engine.events import (
     AttemptEnded,
     ChildEnded,
     Continued,
+    Controlled,
     Degraded,
     Delivered,
     Event,
@@ -44,10 +45,15 @@ from tornflow.engine.events import (
 )
 from tornflow.engine.scope import Scope
 from tornflow.engine.starting import run_ready
+from tornflow.engine.taking_over import recovered
+from tornflow.engine.tokens import attempt_token, number_in
 from tornflow.engine.turn import Turn
-from tornflow.errors import ExecutionFinished, TaskFinished, TaskNotFound, TaskNotRunning, WrongCategory
+from tornflow.errors import AttemptOver, ExecutionFinished, TaskFinished, TaskNotFound, TaskNotRunning, WrongCategory
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.execution import Generation, TaskState
+from tornflow.model.execution import TaskState
+from tornflow.model.generation import Generation
+from tornflow.model.messages import ConfirmParent
+from tornflow.model.names import instance_name
 from tornflow.model.status import Category, FlowStatus, Pattern, TaskStatus
 
 
@@ -67,10 +73,10 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
     """
     turn = Turn(scope, event.at, commands)
     if isinstance(event, Delivered):
-        _delivered(turn, event)
+        turn.drop_message(event.message_id)
         return
     if isinstance(event, Recovered):
-        _recovered(turn)
+        recovered(turn, event)
     if scope.state.status.is_completed and not isinstance(event, _WORKS_ON_FINISHED):
         _refuse_late(scope, event)
         return
@@ -94,7 +100,7 @@ def _disturb(turn: Turn, event: Event) -> None:
         case AttemptEnded():
             function.attempt_ended(turn, event)
         case TaskCompleted():
-            _check_awaits_completion(turn.scope, event.task)
+            _check_awaits_completion(turn.scope, event)
             function.task_completed(turn, event)
         case ChildEnded():
             function.child_ended(turn, event)
@@ -103,9 +109,13 @@ def _disturb(turn: Turn, event: Event) -> None:
         case Continued():
             turn.scope.is_dirty |= bool(turn.scope.ready)
         case Paused():
-            _set_paused(turn, True)
+            control.pause(turn)
         case Resumed():
-            _resumed(turn)
+            if control.resume(turn):
+                _take_effect(turn)
+        case Controlled():
+            if control.controlled(turn, event):
+                _take_effect(turn)
         case Terminated():
             if event.generation is None or _belongs_to(turn.scope.state.generation, event.generation):
                 terminate(turn)
@@ -117,6 +127,7 @@ def _disturb(turn: Turn, event: Event) -> None:
             groups.groups_gathered(turn, event)
         case Woken():
             suspense.check_wakeable(turn.scope, event.task)
+            _check_token(turn.scope, event.task, event.token)
             suspense.woken(turn, event)
         case EventRaised():
             suspense.event_raised(turn, event)
@@ -129,7 +140,7 @@ def _disturb(turn: Turn, event: Event) -> None:
         case Redone():
             redo.redone(turn, event)
         case Degraded():
-            redo.degraded(turn, event)
+            control.degraded(turn, event)
         case StatusForced():
             redo.status_forced(turn, event)
         case Recovered() | Delivered():
@@ -150,16 +161,20 @@ def _submitted(turn: Turn) -> None:
     if state.error_type is not None:  # nothing to run: the workflow's name is not registered
         finish(turn, FlowStatus.FAILED)
         return
+    if state.parent is not None:
+        turn.post_message("confirm", ConfirmParent())
     redo.arm_flow_timeout(turn)
     for name in scope.graph.roots:
         turn.make_ready(name)
 
 
-def _check_awaits_completion(scope: Scope, name: str) -> None:
-    """Refuse a completion exactly as rill-http-api 5.3 asks."""
+def _check_awaits_completion(scope: Scope, event: TaskCompleted) -> None:
+    """Refuse a completion exactly as rill-http-api 5.3 asks; one that names its attempt must name the present one."""
+    name = event.task
     compiled = scope.graph.tasks.get(name)
     if compiled is None:
         raise TaskNotFound(f"storage can not get taskInfo:{name}", task=name)
+    _check_token(scope, name, event.token)
     status = scope.status_of(name)
     if status.is_completed:
         raise TaskFinished(f"repeated finish task {name}", task=name)
@@ -171,6 +186,15 @@ def _check_awaits_completion(scope: Scope, name: str) -> None:
         raise TaskNotRunning(f"attempt finish wrong task {name}", task=name)
 
 
+def _check_token(scope: Scope, name: str, token: str | None) -> None:
+    if token is None:
+        return
+    task = scope.peek(name)
+    if task is None or token != attempt_token(scope.state.generation, task.attempt):
+        instance = instance_name(scope.state.key.path, name)
+        raise AttemptOver(f"attempt {number_in(token)} of {instance} is over", task=name)
+
+
 _AWAITING_COMPLETION = (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
 
 
@@ -178,7 +202,7 @@ def _timer_fired(turn: Turn) -> None:
     scope = turn.scope
     if scope.state.is_paused:
         return
-    if scope.state.due_at is not None and scope.state.due_at <= turn.at:
+    if scope.state.due_at is not None and scope.state.due_at <= turn.at + scope.drift:
         time_out(turn)
         return
     while (task := scope.pop_due(turn.at)) is not None:
@@ -187,7 +211,7 @@ def _timer_fired(turn: Turn) -> None:
         if kind == "timeout":
             _TIMED_OUT[scope.compiled(task.name).definition.category](turn, task)
         else:
-            task.timer = "waited" if kind == "wait" else None
+            task.timer = "waited" if kind in ("wait", "until") else None
             scope.ready.append(task.name)
 
 
@@ -199,23 +223,12 @@ _TIMED_OUT: dict[Category, Callable[[Turn, TaskState], None]] = {
 }
 
 
-def _set_paused(turn: Turn, is_paused: bool) -> None:
-    state = turn.scope.state
-    if state.is_paused == is_paused:
-        return
-    state.is_paused = is_paused
-    turn.scope.is_dirty = True
-    if turn.scope.open_groups:
-        turn.post_message(f"{groups.STEER}{turn.scope.state.revision}", {})
-
-
 def _belongs_to(generation: Generation, run: Generation) -> bool:
     return generation[: len(run)] == run
 
 
-def _resumed(turn: Turn) -> None:
-    """What was held back takes effect: due timers, groups that were not started, buffered events."""
-    _set_paused(turn, False)
+def _take_effect(turn: Turn) -> None:
+    """After a pause, what was held back takes effect: due timers, groups that were not started, buffered events."""
     _timer_fired(turn)
     scope = turn.scope
     if scope.state.status.is_completed:
@@ -226,26 +239,6 @@ def _resumed(turn: Turn) -> None:
                 groups.start_more(turn, scope.task(task.name))
     if scope.state.events:
         suspense.serve_waiters(turn)
-
-
-def _delivered(turn: Turn, event: Delivered) -> None:
-    if turn.scope.state.outbox.pop(event.message_id, None) is not None:
-        turn.scope.is_dirty = True
-
-
-def _recovered(turn: Turn) -> None:
-    """Yield again what the saved state says is in hand. Nothing changes but who does it."""
-    scope = turn.scope
-    scope.is_dirty = True
-    turn.commands.extend(Deliver(message_id) for message_id in scope.state.outbox)
-    if scope.state.status.is_completed:
-        return
-    if scope.open_attempts or scope.open_groups:
-        for name, task in scope.state.tasks.items():
-            if task.is_in_flight:
-                turn.commands.append(DispatchTask(name, task.attempt, task.input or {}))
-            elif task.groups is not None:
-                groups.recover_groups(turn, task)
 
 
 def _refuse_late(scope: Scope, event: Event) -> None:

@@ -10,6 +10,7 @@ from tornflow.engine.mapping import MappingError
 from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import TaskState
+from tornflow.model.messages import Message, Posted
 from tornflow.model.status import TaskStatus
 
 MISSING: Any = object()
@@ -80,9 +81,15 @@ class Turn:
             task.msg = msg
         self.end_attempt(task)
         scope.set_status(task, status)
-        self.commands.append(AnnounceTask(task.name, status, task.attempt))
+        self.commands.append(AnnounceTask(task.name, status, task.attempt, task.code, task.msg))
         if status.is_ok:
             self.wake_successors(scope.graph.tasks[task.name])
+
+    def set_status(self, task: TaskState, status: TaskStatus) -> None:
+        """Give a task a status that is not its last one; observers hear of it where there are any."""
+        if self.scope.rules.is_observed and task.status is not status:
+            self.commands.append(AnnounceTask(task.name, status, task.attempt, task.code, task.msg))
+        self.scope.set_status(task, status)
 
     def end_attempt(self, task: TaskState) -> None:
         """Close the books of the running attempt: timer, times, what is in flight."""
@@ -90,7 +97,7 @@ class Turn:
         if task.due_at is not None:
             scope.clear_timer(task)
         if task.is_in_flight:
-            scope.set_in_flight(task, False)
+            scope.set_owner(task, None)
             self.commands.append(AbandonAttempt(task.name, task.attempt))
         if task.invocations and task.invocations[-1][1] is None:
             task.invocations[-1][1] = self.at
@@ -106,20 +113,34 @@ class Turn:
         root = {"input": task.input, "context": {}, "output": {}}
         seconds = positive_integer(compiled.timeout(root, self.scope.env))
         if seconds is not None:
-            self.scope.set_timer(task, "timeout", self.at + seconds * 1000)
+            self.scope.set_timer(task, "timeout", self.elapsed(seconds))
 
-    def post_message(self, message_id: str, message: dict[str, Any]) -> None:
+    def elapsed(self, seconds: int) -> int:
+        """Return the moment, on the steady clock, when so many seconds have passed from now."""
+        return self.at + self.scope.drift + seconds * 1000
+
+    def post_message(self, name: str, message: Message) -> None:
         """Put a message into the outbox; it stays there until it is delivered.
 
-        In a group its id carries the generation: after a redo, what is said of a message of the old group must not be
-        taken for one of the new group, which has the same path.
+        Its id carries the generation: what is said of a message of an earlier life, or of a group before a redo, must
+        not be taken for one of the present, which has the same path.
         """
-        generation = self.scope.state.generation
-        if generation:
-            message_id = f"{message_id}@{'.'.join(map(str, generation))}"
-        self.scope.state.outbox[message_id] = message
-        self.scope.is_dirty = True
+        scope = self.scope
+        message_id = f"{name}@{'.'.join(map(str, scope.state.generation))}"
+        self.drop_message(message_id)
+        scope.state.outbox[message_id] = Posted(scope.node, message)
+        scope.take(scope.node)
+        scope.is_dirty = True
         self.commands.append(Deliver(message_id))
+
+    def drop_message(self, message_id: str) -> Message | None:
+        """Take a message out of the outbox; None: it is not there."""
+        posted = self.scope.state.outbox.pop(message_id, None)
+        if posted is None:
+            return None
+        self.scope.release(posted.owner)
+        self.scope.is_dirty = True
+        return posted.message
 
     def fail_or_skip(self, task: TaskState, msg: str | None = None) -> None:
         """End a failed task: SKIPPED where it is tolerated (rill-dsl 2.1), else FAILED."""

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tornflow.model.generation import Generation
 from tornflow.model.jsontext import NullFree
+from tornflow.model.messages import Posted
 from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.model.waiters import Waiters
 
 Json = dict[str, Any]
 
@@ -22,12 +25,6 @@ class ScopeKey(NamedTuple):
 
     execution_id: str
     path: str = ""
-
-
-Generation = tuple[str | int, ...]
-"""Which run a scope belongs to: the life of its execution, then the attempt numbers of the foreach and choice tasks
-above it, outermost first. An id that is used again has another life; after a redo a group has the same path as before,
-but other numbers. Whatever an earlier generation still says changes nothing."""
 
 
 class Mark:
@@ -50,6 +47,14 @@ class Mark:
 MARKS_PER_CHUNK = 1000
 
 
+class Batch(NamedTuple):
+    """Groups that a node is creating: it makes their scopes, lets them catch up, then sends ``GroupsStarted``."""
+
+    owner: str
+    first: int
+    size: int
+
+
 @dataclass(slots=True)
 class GroupsState:
     """What a foreach or choice knows of its groups: counters and a mark each, never their contents.
@@ -58,6 +63,9 @@ class GroupsState:
     number). ``items`` are the elements of a foreach, kept to start groups later. ``dirty`` names the chunks of
     ``MARKS_PER_CHUNK`` marks that a step changed; it is not stored, and neither is ``is_news``: items and identities
     are written once.
+
+    Who does what: ``batches`` are being created, ``gatherer`` reads the results. ``holder`` is the process through
+    whose memory groups report, where only one process uses the store; if it dies, groups that ended must report again.
     """
 
     total: int
@@ -67,6 +75,9 @@ class GroupsState:
     limit: int = 0
     items: list[Any] | None = None
     identities: list[str | None] | None = None
+    batches: list[Batch] = field(default_factory=list)
+    gatherer: str | None = None
+    holder: str | None = None
     dirty: set[int] = field(default_factory=set, compare=False)
     is_news: bool = field(default=True, compare=False)
     _words: NullFree | None = field(default=None, compare=False)
@@ -101,7 +112,7 @@ class TaskState:
     name: str
     status: TaskStatus = TaskStatus.NOT_STARTED
     attempt: int = 0  # attempts since submission or the last redo; the number of the latest one
-    is_in_flight: bool = False  # a dispatch is out and has not been answered: redo it after a crash
+    owner: str | None = None  # the node that has the attempt in hand, until it was answered
     invocations: list[list[int | None]] = field(default_factory=list)  # [start, end | None]
     input: Json | None = None
     output: Any = None
@@ -110,8 +121,8 @@ class TaskState:
     ext: Json | None = None
     invoke_id: str | None = None
     child_id: str | None = None  # execution id of a sub-flow, or what the executor called so
-    timer: str | None = None  # what ``due_at`` is for: "timeout", "retry", "wait"
-    due_at: int | None = None
+    timer: str | None = None  # what ``due_at`` is for: "timeout", "retry", "wait", "until" ("waited": it has come)
+    due_at: int | None = None  # on the steady clock; of an "until" on the wall clock
     is_marked: bool = False  # skipped because everything before it was skipped (rill-dsl 4.5)
     skip_next: list[str] = field(default_factory=list)  # successors that switch or return ruled out
     progress_args: Json | None = None
@@ -119,6 +130,18 @@ class TaskState:
     attempt_base: int = 0  # attempts made before the last redo; the retry budget counts from here
     last_event: int = 0  # suspense: number of the latest external event it took, so that a doubled one is known
     waits_since: int = 0  # suspense: since when it waits for an event
+
+    @property
+    def is_in_flight(self) -> bool:
+        """A dispatch is out and has not been answered."""
+        return self.owner is not None
+
+
+class KeptEvent(NamedTuple):
+    """An external event that waits to be taken; ``name`` is case-folded."""
+
+    name: str
+    payload: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +171,7 @@ class ScopeState:
     code: str | None = None
     msg: str | None = None
     ext: Json | None = None
-    due_at: int | None = None  # the flow's own timeout
+    due_at: int | None = None  # the flow's own timeout, on the steady clock
     family: str = "rill"  # "rill" | "dapr": the REST family that started it
     workflow_name: str | None = None  # as given to a Dapr start
     raw_input: str | None = None  # the bytes given to a Dapr start, verbatim
@@ -159,11 +182,17 @@ class ScopeState:
     callback: Json | None = None  # CallbackConfig document given at submit; wins over the descriptor's
     parent: ParentLink | None = None
     routes: list[Json] = field(default_factory=list)  # ancestors, outermost first (rill-http-api 4.3)
-    outbox: dict[str, Json] = field(default_factory=dict)  # messages that must still be delivered, by id
+    outbox: dict[str, Posted] = field(default_factory=dict)  # messages that must still be delivered, by id
     expires_at: int | None = None
     generation: Generation = ()
     reported: str | None = None  # of a group: the status that its parent was told, while members may still run
     degrade: dict[str, list[bool]] = field(default_factory=dict)  # base task -> [current, followings], set at run time
-    events: list[Json] = field(default_factory=list)  # root: external events that nobody waited for yet
-    waiters: list[Json] = field(default_factory=list)  # root: suspense tasks that wait for an event
+    control: int = 0  # counts pauses, resumes and degrades of the execution; of a group: the last one it heard of
+    events: dict[int, KeptEvent] = field(default_factory=dict)  # root: external events that nobody waited for yet
+    waiters: Waiters = field(default_factory=Waiters)  # root: suspense tasks that wait for an event
     event_number: int = 0
+    last_write: str = ""  # names the write that stored this state, to find out after an unknown outcome
+
+    @property
+    def life(self) -> str:
+        return self.generation[0] if self.generation else ""  # type: ignore[return-value]

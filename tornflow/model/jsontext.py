@@ -1,6 +1,7 @@
 """JSON as text: fast, and exact for integers of any size (decisions, "Rill language" 17).
 
 orjson refuses to write integers beyond 64 bits and reads them as floats; both cases fall back to the standard library.
+What needs the fallback is found without a pattern: a pattern takes longer over a text than orjson does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from typing import Any
 
 import orjson
 
-_LONG_INTEGER = re.compile(rb"\d{19}")
+_ZEROS = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+_BEYOND_64_BITS = (b"0" * 20, b"-" + b"0" * 19)
+"""A number of 19 digits fits, unless it is negative; both as they look when every digit is a 0."""
+_DIGITS = re.compile(rb"0*")
+_MINUS = 0x2D
+_BEFORE_NUMBER = b"[,: \t\r\n"
+_MAX_LOOKS = 16  # beyond it the exact reader costs less than further looks
 
 
 class NullFree(dict[str, Any]):
@@ -28,12 +35,33 @@ def dumps(value: Any) -> bytes:
 
 def loads(text: bytes) -> Any:
     """Return the value. Raises ValueError for what is not JSON, nested too deeply, or holds NaN or Infinity."""
-    if _LONG_INTEGER.search(text) is None:
+    if not _may_hold_long_integers(text):
         return orjson.loads(text)
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return _EXACT.decode(text.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _may_hold_long_integers(text: bytes) -> bool:
+    """Return False when no integer outside of strings exceeds 64 bits; True may be wrong, and only costs time."""
+    flat = text.translate(_ZEROS)
+    return any(needle in flat and _stands_alone(flat, needle) for needle in _BEYOND_64_BITS)
+
+
+def _stands_alone(flat: bytes, needle: bytes) -> bool:
+    at = flat.find(needle)
+    for _ in range(_MAX_LOOKS):
+        if at < 0:
+            return False
+        start = at - 1 if at and flat[at - 1] == _MINUS else at
+        # Digits after a quote or a letter belong to a string, those after a point or an "e" to a float.
+        if start == 0 or flat[start - 1] in _BEFORE_NUMBER:
+            return True
+        rest = _DIGITS.match(flat, at + len(needle))
+        assert rest is not None  # it matches nothing, too
+        at = flat.find(needle, rest.end())
+    return at >= 0
 
 
 def _refuse(name: str) -> Any:
@@ -45,3 +73,6 @@ def _finite(text: str) -> float:
     if number - number != 0:
         raise ValueError(f"{text[:40]} is out of range")
     return number
+
+
+_EXACT = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)  # json.loads would make one per call

@@ -12,17 +12,14 @@ Records (kind, key -> body); names are alphanumeric, so ":" cannot stand in one:
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from tornflow.errors import NameRule
+from tornflow.runtime.catalog_cache import Remembered
 from tornflow.spi.storage import Record, Storage
-
-V = TypeVar("V")
 
 MAX_NAME = 100
 _NAME = re.compile(r"[a-zA-Z0-9]+")
@@ -30,7 +27,6 @@ _END_OF_TIME = 10**15  # ms; 15 digits reach the year 33658
 _SETS = ("business", "feature", "alias")
 _EMPTY = b"{}"
 _PAGE = 1000
-_SHARED_FRESH_MS = 1000
 
 
 class Flow(NamedTuple):
@@ -75,24 +71,30 @@ def check_names(**names: str) -> None:
 
 
 class Names:
-    """All names of one store. Reads are cached: see ``_Recent``."""
+    """All names of one store.
 
-    def __init__(self, storage: Storage, clock: Callable[[], int], *, max_versions: int, cache_size: int) -> None:
+    ``newest``, ``home`` and ``gray_rules`` answer from ``remembered``, which the caller refreshes once per request;
+    everything else reads the store. The caller also says where a change begins and ends.
+    """
+
+    def __init__(
+        self, storage: Storage, clock: Callable[[], int], remembered: Remembered, *, max_versions: int
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._max_versions = max_versions
-        self._recent = _Recent(clock, cache_size, _SHARED_FRESH_MS if storage.is_shared else None)
+        self._remembered = remembered
         self._last_ms = 0
 
     # --- versions
 
     async def newest(self, flow: Flow, alias: str) -> str | None:
         """Return the md5 of the newest version of a line."""
-        return await self._recent.get(("newest", flow, alias), lambda: self._read_newest(f"{flow.key}:{alias}:"))
+        return await self._remembered.get(("newest", flow, alias), lambda: self._read_newest(f"{flow.key}:{alias}:"))
 
     async def home(self, flow: Flow) -> Flow:
         """Return the flow that a pair of names means: its own if it has versions, else that of the second name."""
-        return await self._recent.get(("home", flow), lambda: self._read_home(flow))
+        return await self._remembered.get(("home", flow), lambda: self._read_home(flow))
 
     async def has_versions(self, flow: Flow) -> bool:
         return await self._read_newest(f"{flow.key}:") is not None
@@ -112,7 +114,6 @@ class Names:
         before = [record.key async for record in self._all("version", line)]
         key = f"{line}{_END_OF_TIME - self._next_ms(before):015d}:{md5}"
         await self._storage.put_record("version", key, _EMPTY)
-        self._recent.clear()
         same = [old for old in before if old.endswith(md5)]
         kept = [old for old in before if old not in same]
         for old in same + kept[self._max_versions - 1 :]:
@@ -148,7 +149,6 @@ class Names:
     async def drop(self, kind: str, *names: str) -> None:
         """Remove from one set only; nothing cascades (``rill-http-api`` 8)."""
         await self._storage.delete_record(kind, ":".join(names))
-        self._recent.clear()
 
     async def members(self, kind: str, *above: str) -> list[str]:
         """Return the names in one set, sorted."""
@@ -159,15 +159,13 @@ class Names:
 
     async def gray_rules(self, flow: Flow) -> dict[str, str]:
         """Return the rules by alias, in order of alias."""
-        return await self._recent.get(("gray", flow), lambda: self._read_gray(flow))
+        return await self._remembered.get(("gray", flow), lambda: self._read_gray(flow))
 
     async def set_gray(self, flow: Flow, alias: str, rule: str) -> None:
         await self._storage.put_record("gray", f"{flow.key}:{alias}", rule.encode())
-        self._recent.clear()
 
     async def set_second(self, flow: Flow, home: Flow) -> None:
         await self._storage.put_record("second_name", flow.key, home.key.encode())
-        self._recent.clear()
 
     async def second(self, flow: Flow) -> Flow | None:
         body = await self._storage.get_record("second_name", flow.key)
@@ -206,58 +204,3 @@ class Names:
         newest = _END_OF_TIME - int(before[0].split(":")[3]) if before else 0
         self._last_ms = max(self._clock(), self._last_ms + 1, newest + 1)
         return self._last_ms
-
-
-class _Recent:
-    """Answers of the store, least recently used out first.
-
-    In a store of our own they hold until we change something; in a shared one for a second, because another node may
-    have changed it. A read that was overtaken by a change is not kept. All who ask while a read is on its way get its
-    answer: when one expires under load, hundreds ask at once.
-    """
-
-    def __init__(self, clock: Callable[[], int], size: int, fresh_ms: int | None) -> None:
-        self._clock = clock
-        self._size = size
-        self._fresh_ms = fresh_ms
-        self._generation = 0
-        self._answers: OrderedDict[tuple[Any, ...], tuple[Any, int]] = OrderedDict()
-        self._reads: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
-
-    async def get(self, key: tuple[Any, ...], read: Callable[[], Awaitable[V]]) -> V:
-        """Return what is held for ``key``; ``read`` asks the store. One key always has answers of one type."""
-        now = self._clock()
-        held = self._answers.get(key)
-        if held is not None and (self._fresh_ms is None or 0 <= now - held[1] < self._fresh_ms):
-            self._answers.move_to_end(key)
-            answer: V = held[0]
-            return answer
-        task = self._reads.get(key)
-        if task is None:
-            task = self._reads[key] = asyncio.get_running_loop().create_task(self._read(key, read, now))
-            task.add_done_callback(lambda done: self._forget(key, done))
-        # Shielded: who stops waiting must not take the answer away from the others.
-        answer = await asyncio.shield(task)
-        return answer
-
-    async def _read(self, key: tuple[Any, ...], read: Callable[[], Awaitable[V]], now: int) -> V:
-        generation = self._generation
-        answer = await read()
-        if generation == self._generation:
-            self._answers[key] = (answer, now)
-            self._answers.move_to_end(key)
-            if len(self._answers) > self._size:
-                self._answers.popitem(last=False)
-        return answer
-
-    def _forget(self, key: tuple[Any, ...], done: asyncio.Task[Any]) -> None:
-        if self._reads.get(key) is done:
-            del self._reads[key]
-        if not done.cancelled():
-            done.exception()  # looked at, also when nobody waits any more
-
-    def clear(self) -> None:
-        """Call after every change, when it is stored."""
-        self._generation += 1
-        self._answers.clear()
-        self._reads.clear()  # who asks from now on must not get an answer from before the change

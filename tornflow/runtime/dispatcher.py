@@ -1,230 +1,301 @@
-"""Hands attempts to their task types and brings every outcome back as an event: answer, failure, crash of a plugin."""
+"""Hands attempts to their task types and brings every outcome back as an event: answer, failure, crash of a plugin.
+
+Slots are limited, and shared fairly between targets and flows (``fair_queue``): a target that never answers costs
+others nothing, however many attempts wait for it. Completion callbacks have slots of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 
 from tornflow.engine.commands import DispatchTask
 from tornflow.engine.events import AttemptEnded
-from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import FunctionTask
 from tornflow.model.execution import ScopeKey
-from tornflow.model.names import instance_name
-from tornflow.runtime.references import as_object, unsupported_category
+from tornflow.model.generation import Generation
+from tornflow.runtime.attempts import AttemptMaker, protocol_of, target_finder
+from tornflow.runtime.clock import Clock
+from tornflow.runtime.fair_queue import FairQueue, Limits, Load
+from tornflow.runtime.jobs import CallbackJob, Identity, Job, TaskJob, outcome_of
+from tornflow.runtime.references import unsupported_category
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome, TaskType
 
 _log = structlog.get_logger("tornflow.dispatcher")
+_PATIENCE_S = 5.0
 
-_NO_OBJECT: Mapping[str, Any] = {}
 Report = Callable[[ScopeKey, AttemptEnded], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """``server_url`` and ``trigger_uri`` make the X-Callback-Url; ``max_in_flight`` bounds attempts at one time."""
+    """How attempts are sent out; counts are of attempts and at least 1.
+
+    ``server_url`` and ``trigger_uri`` make the X-Callback-Url. ``max_in_flight``, ``per_target`` and ``per_flow`` bound
+    attempts at one time. ``callbacks`` bounds completion callbacks beside them, a quarter of it those to one target,
+    ``callbacks_waiting`` those that wait for one target. A flow of which fewer than ``room`` attempts wait may start
+    more groups.
+    """
 
     server_url: str
     trigger_uri: str = "/flow/trigger.json"
-    max_in_flight: int = 1024
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    key: ScopeKey
-    task: str
-    attempt: Attempt
-    task_type: TaskType
-    handle: asyncio.Task[None] | None = field(default=None)
+    max_in_flight: int = 4096
+    per_target: int = 256
+    per_flow: int = 1024
+    callbacks: int = 64
+    callbacks_waiting: int = 10_000
+    room: int = 256
 
 
 class Dispatcher:
+    """All calls on one event loop. ``report`` is called at most once per dispatched attempt, and never after the
+    attempt was abandoned."""
+
     def __init__(
-        self, task_types: Mapping[str, TaskType], report: Report, clock: Callable[[], int], settings: DispatchSettings
+        self, task_types: Mapping[str, TaskType], report: Report, clock: Clock, settings: DispatchSettings
     ) -> None:
         self._task_types = task_types
         self._report = report
         self._clock = clock
         self._settings = settings
-        self._jobs: dict[tuple[ScopeKey, str], _Job] = {}
-        self._waiting: deque[_Job] = deque()
-        self._running = 0
+        self._maker = AttemptMaker(clock, settings.server_url, settings.trigger_uri)
+        self._target_of = target_finder(task_types)
+        few = max(1, settings.callbacks // 4)
+        limits = Limits(settings.max_in_flight, settings.per_target, settings.per_flow)
+        self._attempts: FairQueue[TaskJob] = FairQueue(limits)
+        self._callbacks: FairQueue[CallbackJob] = FairQueue(Limits(settings.callbacks, few, settings.callbacks))
+        self._jobs: dict[Identity, TaskJob] = {}
+        self._running: dict[asyncio.Task[None], Job] = {}
+        self._room: dict[str, deque[asyncio.Future[None]]] = {}
+        self._is_open = False
         self._is_closed = False
-        self._idle = asyncio.Event()
+        self.may_start: Callable[[], bool] = _always
+        """Asked before each start; while it says no, attempts wait for ``resume``. Set by the wiring."""
 
     @property
     def in_flight(self) -> int:
-        return self._running
+        """Slots in use, those of callbacks included."""
+        return self._attempts.in_flight + self._callbacks.in_flight
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        """Attempts of tasks that wait for a slot."""
+        return self._attempts.waiting
+
+    @property
+    def callbacks_waiting(self) -> int:
+        return self._callbacks.waiting
+
+    def waiting_of(self, flow: str) -> int:
+        """Return how many attempts of a flow (``workspace:dag_name``) wait."""
+        return self._attempts.waiting_of(flow)
+
+    def targets(self) -> dict[str, Load]:
+        """Return each target that has attempts in flight or waiting; callbacks are not counted."""
+        return self._attempts.targets()
+
+    def open(self) -> None:
+        """From now on attempts start; before, they only wait."""
+        self._is_open = not self._is_closed
+        self.resume()
+
+    def resume(self) -> None:
+        """Start what waits and may start; for when ``may_start`` says yes again."""
+        self._start_next(self._attempts)
+        self._start_next(self._callbacks)
+
+    # --- attempts of tasks
 
     def dispatch(self, scope: Scope, command: DispatchTask) -> None:
-        """Start an attempt now, or when one of those in flight has ended."""
-        key = scope.state.key
-        compiled = scope.graph.tasks[command.task]
-        definition = compiled.definition
+        """Start an attempt now, or when it is its turn. One that is in hand already stays as it is."""
+        state = scope.state
+        identity = (state.key, state.generation, command.task, command.attempt)
+        if self._is_closed or identity in self._jobs:
+            return
+        definition = scope.graph.tasks[command.task].definition
         assert isinstance(definition, FunctionTask)
-        protocol = definition.protocol if definition.resource is None else definition.resource.category
+        protocol = protocol_of(definition)
         task_type = self._task_types.get(protocol)
         if task_type is None:
-            error = self._unsupported(definition)
-            self._report(key, AttemptEnded(self._clock(), command.task, command.attempt, error=error))
+            self._tell(identity, self._unsupported(definition))
             return
-        job = _Job(key, command.task, self._attempt(scope, compiled, definition, command), task_type)
-        self._jobs[key, command.task] = job
-        if self._running < self._settings.max_in_flight:
-            self._start(job)
-        else:
-            self._waiting.append(job)
+        attempt = self._maker.for_task(scope, command, definition)
+        flow = f"{state.workspace}:{state.dag_name}"
+        job = TaskJob(attempt, task_type, self._attempts, identity, flow, state.tasks[command.task].due_at)
+        self._jobs[identity] = job
+        self._enter(job, self._target_of(protocol, definition.resource_name), flow)
 
-    def _unsupported(self, definition: FunctionTask) -> str:
-        if definition.resource is not None:
-            return unsupported_category(definition.resource)
-        known = ", ".join(sorted(self._task_types))
-        return f"resource protocol: {definition.protocol or '(none)'} do not support; installed: {known}"
+    def holds(self, key: ScopeKey, generation: Generation, task: str, attempt: int) -> bool:
+        """Tell whether an attempt waits or runs here and its outcome is still to be reported."""
+        return (key, generation, task, attempt) in self._jobs
 
-    def abandon(self, key: ScopeKey, task: str, attempt: int) -> None:
-        """Stop caring for an attempt; its answer will not be reported."""
-        job = self._jobs.get((key, task))
-        if job is None or job.attempt.number != attempt:
+    def abandon(self, key: ScopeKey, generation: Generation, task: str, attempt: int) -> None:
+        """Stop caring for an attempt, waiting or running; its outcome will not be reported."""
+        job = self._jobs.pop((key, generation, task, attempt), None)
+        if job is not None:
+            job.withdraw()
+            self._make_room(job.flow_name)
+
+    def drop_waiting(self) -> None:
+        """Forget every attempt of a task that has not started: other nodes have taken over what this one had in hand.
+
+        Callbacks stay: to send one twice does less harm than to lose it.
+        """
+        for flow in self._forget_waiting():
+            self._make_room(flow)
+
+    async def room(self, flow: str) -> None:
+        """Return when fewer than ``settings.room`` attempts of this flow wait; who came first returns first.
+
+        It does not return once the dispatcher is closed: a caller must then be cancelled.
+        """
+        if not self._is_closed and self.waiting_of(flow) < self._settings.room:
             return
-        del self._jobs[key, task]
-        if job.handle is not None:
-            job.handle.cancel()
-        elif job in self._waiting:  # not once the dispatcher is closed
-            self._waiting.remove(job)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.setdefault(flow, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in (turns := self._room.get(flow, deque())):
+                turns.remove(turn)
+                if not turns:
+                    del self._room[flow]
+            raise
 
-    async def close(self, grace_s: float) -> None:
-        """Start nothing more; wait for what is in flight up to ``grace_s``, then abandon it."""
-        self._is_closed = True
-        self._waiting.clear()
-        if self._running and grace_s > 0:
-            self._idle.clear()
-            try:
-                await asyncio.wait_for(self._idle.wait(), grace_s)
-            except TimeoutError:
-                _log.warning("attempts still in flight are abandoned", count=self._running)
-        handles = [job.handle for job in self._jobs.values() if job.handle is not None]
-        for handle in handles:
-            handle.cancel()
-        await asyncio.gather(*handles, return_exceptions=True)
+    # --- completion callbacks
 
     def callback_attempt(
-        self, execution_id: str, resource: str, task_input: Mapping[str, Any], body: Mapping[str, Any]
+        self,
+        execution_id: str,
+        resource: str,
+        task_input: Mapping[str, Any],
+        body: Mapping[str, Any],
+        generation: Generation,
+        number: int,
     ) -> Attempt:
-        """Return the attempt that carries a completion callback (rill-http-api 6.3)."""
-        settings = self._settings
-        return Attempt(
-            execution_id=execution_id,
-            task_name="",
-            number=1,
-            resource=resource,
-            protocol=resource.partition("://")[0],
-            input=task_input,
-            idempotency_key=f"{execution_id}/callback",
-            pattern="",
-            callback_url=self._callback_url(execution_id, ""),
-            server_url=settings.server_url,
-            extra_body=body,
-        )
+        """Return the attempt that carries a completion callback (rill-http-api 6.3); ``number`` counts the ends of one
+        life, from 1."""
+        return self._maker.for_callback(execution_id, resource, task_input, body, generation, number)
 
-    async def execute(self, attempt: Attempt) -> Outcome:
-        """Carry out an attempt that belongs to no task; never raises but when cancelled."""
+    async def call_back(self, attempt: Attempt) -> Outcome:
+        """Carry out a completion callback when it is its turn; never raises but when it or its caller is cancelled.
+
+        Closing the dispatcher cancels it. Fails with the code ``overloaded`` when ``callbacks_waiting`` others wait for
+        the same target: their bodies are held in memory.
+        """
         task_type = self._task_types.get(attempt.protocol)
         if task_type is None:
-            return Failed(f"no task type for {attempt.resource}")
-        return await _execute(task_type, attempt)
-
-    # --- one job
-
-    def _start(self, job: _Job) -> None:
+            return Failed(f"no task type for {attempt.resource}", "unsupported_protocol")
+        target = self._target_of(attempt.protocol, attempt.resource)
+        if self._callbacks.waiting_for(target) >= self._settings.callbacks_waiting:
+            return Failed(f"too many callbacks wait for {target}", "overloaded")
         if self._is_closed:
-            return
-        self._running += 1
-        job.handle = asyncio.get_running_loop().create_task(self._carry_out(job))
-
-    async def _carry_out(self, job: _Job) -> None:
+            raise asyncio.CancelledError("the dispatcher is closed")
+        job = CallbackJob(attempt, task_type, self._callbacks, asyncio.get_running_loop().create_future())
+        self._enter(job, target, "")
         try:
-            outcome = await _execute(job.task_type, job.attempt)
-            if self._jobs.get((job.key, job.task)) is job:
-                del self._jobs[job.key, job.task]
-                self._report(job.key, self._event(job, outcome))
-        finally:
-            self._running -= 1
-            while self._waiting and self._running < self._settings.max_in_flight:
-                self._start(self._waiting.popleft())
-            if self._running == 0:
-                self._idle.set()
-
-    def _event(self, job: _Job, outcome: Outcome) -> AttemptEnded:
-        at, number = self._clock(), job.attempt.number
-        if isinstance(outcome, Answered):
-            return AttemptEnded(at, job.task, number, outcome.value)
-        return AttemptEnded(at, job.task, number, None, outcome.message, outcome.code)
-
-    def _attempt(
-        self, scope: Scope, compiled: CompiledTask, definition: FunctionTask, command: DispatchTask
-    ) -> Attempt:
-        key = scope.state.key
-        name = instance_name(key.path, command.task)
-        due_at = scope.state.tasks[command.task].due_at
-        return Attempt(
-            execution_id=key.execution_id,
-            task_name=name,
-            number=command.attempt,
-            resource=definition.resource_name,
-            protocol=definition.protocol if definition.resource is None else definition.resource.category,
-            input=command.input,
-            idempotency_key=f"{key.execution_id}/{name}/{_run(scope)}{command.attempt}",
-            pattern=definition.pattern.value,
-            request_type=definition.request_type,
-            callback_url=self._callback_url(key.execution_id, name),
-            server_url=self._settings.server_url,
-            deadline_s=None if due_at is None else max(0, due_at - self._clock()) / 1000,
-            resource_object=_NO_OBJECT if definition.resource is None else as_object(definition.resource),
-        )
-
-    def _callback_url(self, execution_id: str, name: str) -> str:
-        """Parameters in alphabetical order, percent-encoded (rill-http-api 6.1)."""
-        settings = self._settings
-        task = f"&task_name={_quoted(name)}" if name else ""
-        query = f"execution_id={_quoted(execution_id)}{task}&ts={self._clock()}"
-        return f"{settings.server_url}{settings.trigger_uri}?{query}"
-
-
-@lru_cache(maxsize=4096)
-def _quoted(name: str) -> str:
-    """Every task of an execution says its id again, and every execution the same task names."""
-    return quote(name, safe="")
-
-
-def _run(scope: Scope) -> str:
-    """Tell runs of one group apart where a redo has made a second one: attempts count from 1 in each."""
-    generation = scope.state.generation
-    return "" if all(run == 1 for run in generation) else "".join(f"{run}." for run in generation)
-
-
-async def _execute(task_type: TaskType, attempt: Attempt) -> Outcome:
-    try:
-        outcome: object = await task_type.execute(attempt)
-    except asyncio.CancelledError:
-        carrier = asyncio.current_task()
-        if carrier is None or carrier.cancelling():
+            return await job.answer
+        except asyncio.CancelledError:
+            job.withdraw()
             raise
-        return Failed("CancelledError: the task type gave up")  # nobody asked it to; the task must not wait for ever
-    except Exception as error:
-        _log.exception("a task type broke", execution_id=attempt.execution_id, task=attempt.task_name)
-        return Failed(f"{type(error).__name__}: {error}")
-    if isinstance(outcome, Answered | Failed):
-        return outcome
-    return Failed(f"the task type for {attempt.protocol} answered {type(outcome).__name__}, not Answered or Failed")
+
+    async def close(self, grace_s: float) -> None:
+        """Start nothing more; wait for what is in flight up to ``grace_s``, then abandon it.
+
+        What waits is forgotten: it follows from the saved state.
+        """
+        self._is_closed = True
+        self._is_open = False
+        self._forget_waiting()
+        for job in self._callbacks.drain():
+            job.answer.cancel()
+        if self._running and grace_s > 0:
+            await asyncio.wait(self._running, timeout=grace_s)
+        if not self._running:
+            return
+        _log.warning("attempts still in flight are abandoned", count=len(self._running))
+        self._jobs.clear()
+        for handle in self._running:
+            handle.cancel()
+        _, stubborn = await asyncio.wait(self._running, timeout=_PATIENCE_S)
+        if stubborn:
+            _log.error("task types did not give up their attempts", count=len(stubborn))
+
+    # --- inside
+
+    def _enter(self, job: Job, target: str, flow: str) -> None:
+        if job.queue.enter(job, target, flow, must_wait=not (self._is_open and self.may_start())):
+            self._start(job)
+
+    def _start_next(self, queue: FairQueue[Any]) -> None:
+        while self._is_open and self.may_start() and (job := queue.next()) is not None:
+            if isinstance(job, TaskJob):
+                if job.due_at is not None:  # time has passed since it came
+                    job.attempt = replace(job.attempt, deadline_s=self._maker.seconds_until(job.due_at))
+                self._make_room(job.flow_name)
+            self._start(job)
+
+    def _start(self, job: Job) -> None:
+        job.handle = handle = asyncio.get_running_loop().create_task(self._carry_out(job))
+        self._running[handle] = job
+        # Not a ``finally`` inside: a task that is cancelled before its first step never gets there.
+        handle.add_done_callback(self._left)
+
+    async def _carry_out(self, job: Job) -> None:
+        outcome = await outcome_of(job)
+        if isinstance(job, TaskJob):
+            if self._jobs.get(job.identity) is job:
+                del self._jobs[job.identity]
+                self._tell(job.identity, outcome)
+        elif isinstance(job, CallbackJob) and not job.answer.done():
+            job.answer.set_result(outcome)
+
+    def _left(self, handle: asyncio.Task[None]) -> None:
+        job = self._running.pop(handle)
+        job.queue.leave(job)
+        if isinstance(job, CallbackJob):
+            job.answer.cancel()  # no effect once it was given
+        if not handle.cancelled() and (error := handle.exception()) is not None:
+            _log.error("an outcome could not be reported", task=job.attempt.task_name, reason=repr(error))
+        if job.queue.waiting:
+            self._start_next(job.queue)
+
+    def _tell(self, identity: Identity, outcome: Outcome) -> None:
+        key, generation, task, number = identity
+        at = self._clock.wall_ms()
+        if isinstance(outcome, Answered):
+            event = AttemptEnded(at, task, number, generation, outcome.value)
+        else:
+            event = AttemptEnded(at, task, number, generation, None, outcome.message, outcome.code)
+        self._report(key, event)
+
+    def _unsupported(self, definition: FunctionTask) -> Failed:
+        if definition.resource is not None:
+            return Failed(unsupported_category(definition.resource), "unsupported_protocol")
+        known = ", ".join(sorted(self._task_types))
+        named = definition.protocol or "(none)"
+        return Failed(f"resource protocol: {named} do not support; installed: {known}", "unsupported_protocol")
+
+    def _forget_waiting(self) -> set[str]:
+        """Return the flows whose attempts were forgotten."""
+        forgotten = self._attempts.drain()
+        for job in forgotten:
+            del self._jobs[job.identity]
+        return {job.flow_name for job in forgotten}
+
+    def _make_room(self, flow: str) -> None:
+        if flow not in self._room or self._is_closed or self.waiting_of(flow) >= self._settings.room:
+            return
+        for turn in self._room.pop(flow):
+            if not turn.done():
+                turn.set_result(None)
+
+
+def _always() -> bool:
+    return True

@@ -1,10 +1,7 @@
-"""The engine room wired together: store, catalog, runner, dispatcher, timers, courier, node."""
+"""The engine room wired together: store, catalog, runner, dispatcher, timers, outbox relay, cluster, retention."""
 
 from __future__ import annotations
 
-import random
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,15 +27,20 @@ from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.names import instance_name
-from tornflow.runtime.births import Births
+from tornflow.runtime.callbacks import CallbackBody, Callbacks
 from tornflow.runtime.catalog import Catalog
-from tornflow.runtime.courier import CallbackBody, Courier
+from tornflow.runtime.clock import Clock, SystemClock
+from tornflow.runtime.cluster import Cluster, ClusterSettings
+from tornflow.runtime.commits import Commits, CommitSettings
 from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.dispatcher import Dispatcher, DispatchSettings
-from tornflow.runtime.grouping import Grouping
-from tornflow.runtime.nodes import Node
+from tornflow.runtime.group_scopes import GroupScopes
+from tornflow.runtime.identities import Identities, SystemIdentities
+from tornflow.runtime.mailboxes import Mailboxes
+from tornflow.runtime.outbox_relay import OutboxRelay
 from tornflow.runtime.references import ReferencedResource
-from tornflow.runtime.runner import Runner, RunnerSettings
+from tornflow.runtime.retention import Retention
+from tornflow.runtime.runner import Runner
 from tornflow.runtime.service import FlowService
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.timers import Timers
@@ -49,10 +51,6 @@ from tornflow.spi.task_type import Attempt
 _log = structlog.get_logger("tornflow.engine")
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Plain values from the configuration; the rooms below never read it themselves."""
@@ -61,71 +59,94 @@ class EngineSettings:
     dispatch: DispatchSettings = field(default_factory=lambda: DispatchSettings("http://127.0.0.1:8080"))
     service: ServiceSettings = field(default_factory=ServiceSettings)
     catalog: Mapping[str, Any] = field(default_factory=dict)
-    budget: Budget = Budget(clock=time.perf_counter)
+    budget: Budget = field(default_factory=Budget)
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outbound: Mapping[str, Any] = field(default_factory=dict)
     cache_scopes: int = 2000
     cache_bytes: int = 64 << 20
     head_inline_limit_bytes: int = 16_384
     finished_retention_s: float = 86_400
+    failed_retention_s: float = 7 * 86_400
+    retention_pause_s: float = 30
     timer_horizon_s: float = 60
     node_heartbeat_s: float = 2
     node_timeout_s: float = 10
+    unknown_outcome_patience_s: float = 10
 
 
 class Engine:
-    """Runs flows on a store. ``start`` opens everything and recovers; ``close`` drains."""
+    """Runs flows on a store. ``start`` opens everything and recovers, ``release`` lets attempts go out, ``close``
+    drains."""
 
     def __init__(
-        self, storage: Storage, plugins: Plugins, settings: EngineSettings, callback_body: CallbackBody
+        self,
+        storage: Storage,
+        plugins: Plugins,
+        settings: EngineSettings,
+        callback_body: CallbackBody,
+        *,
+        clock: Clock | None = None,
+        identities: Identities | None = None,
     ) -> None:
         self.storage = storage
         self.plugins = plugins
-        self.node_id = uuid.uuid4().hex
+        self.clock = clock = clock or SystemClock()
         self._settings = settings
-        transforms = Sandbox(now_ms=now_ms, random=random.random, budget=settings.budget).compile
+        identities = identities or SystemIdentities()
+        node_id = identities.node_id()
+        transforms = Sandbox(now_ms=clock.wall_ms, random=identities.chance, budget=settings.budget).compile
         self.expressions = transforms
         self.catalog: Catalog[Program] = Catalog(
             storage,
-            clock=now_ms,
+            clock=clock.wall_ms,
             compile=lambda descriptor: compile_program(descriptor, transforms),
             gray=self._is_chosen,
             **settings.catalog,
         )
+        self.commits = Commits(storage, _commit_settings(settings), node_id[:12])
         self.runner = Runner(
             storage,
             self._program,
-            replace(settings.rules, has_nodes=storage.is_shared),
-            RunnerSettings(
-                self.node_id,
-                settings.cache_scopes,
-                settings.cache_bytes,
-                settings.head_inline_limit_bytes,
-                int(settings.finished_retention_s * 1000),
-            ),
+            replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers)),
+            clock,
+            self.commits,
+            Mailboxes(settings.cache_scopes, settings.cache_bytes),
+            node_id,
         )
         task_types = dict(plugins.task_types)
         references = ReferencedResource(self.catalog, task_types)
         task_types.update(dict.fromkeys(references.protocols, references))
-        self.dispatcher = Dispatcher(task_types, self.runner.post, now_ms, settings.dispatch)
-        self.timers = Timers(storage, self._fire, now_ms, horizon_ms=int(settings.timer_horizon_s * 1000))
-        births = Births()
-        self.grouping = Grouping(self.runner, births, self.dispatcher, now_ms)
-        self.courier = Courier(storage, self.runner, births, self.dispatcher, transforms, callback_body, now_ms)
-        self.node = Node(
-            self.node_id,
+        self.dispatcher = Dispatcher(task_types, self.runner.post, clock, settings.dispatch)
+        self.cluster = Cluster(
             storage,
             self.runner,
-            now_ms,
-            beat_s=settings.node_heartbeat_s,
-            timeout_s=settings.node_timeout_s,
+            self.dispatcher,
+            self.commits,
+            clock,
+            identities,
+            ClusterSettings(settings.node_heartbeat_s, settings.node_timeout_s, settings.dispatch.server_url),
+        )
+        self.dispatcher.may_start = self.cluster.is_sure
+        self.timers = Timers(
+            storage,
+            self._fire,
+            clock,
+            horizon_ms=int(settings.timer_horizon_s * 1000),
+            falls_to_us=self.cluster.falls_to_us,
+        )
+        self.group_scopes = GroupScopes(storage, self.runner, self.dispatcher, clock)
+        callbacks = Callbacks(self.dispatcher, transforms, callback_body)
+        self.outbox_relay = OutboxRelay(storage, self.runner, callbacks, clock)
+        self.retention = Retention(
+            storage, self.runner, clock, pause_s=settings.retention_pause_s, collect=self.catalog.collect
         )
         self.service = FlowService(
             storage,
             self.catalog,
             self.runner,
             self.dispatcher,
-            now_ms,
+            clock,
+            identities,
             settings.service,
             plugins.context_initialisers,
         )
@@ -133,8 +154,14 @@ class Engine:
         self.flows_ended: dict[str, int] = {}
         self.tasks_ended: dict[str, int] = {}
 
-    async def start(self) -> None:
+    @property
+    def node_id(self) -> str:
+        return self.runner.node_id
+
+    async def start(self, *, holds_attempts: bool = False) -> None:
         """Open the store and the task types, then take up what a crash left behind.
+
+        ``holds_attempts``: none goes out before ``release``, for a server that executors may call.
 
         Raises:
             ConfigError, StorageUnavailable: nothing is left open.
@@ -143,33 +170,41 @@ class Engine:
         try:
             for task_type in self._distinct_task_types():
                 await task_type.start(_Host(self.service, self._settings, task_type.protocols[0]))
+            await self.cluster.start()
             await self.timers.start()
-            await self.node.start()
+            self.retention.start()
         except BaseException:
             await self.close()
             raise
         self.service.closed_because = ""
+        if not holds_attempts:
+            self.release()
+
+    def release(self) -> None:
+        """Let attempts go out: from now on this server answers, and executors may call it."""
+        self.dispatcher.open()
 
     async def close(self, grace_s: float = 0) -> None:
         """Drain: no new attempt, wait up to ``grace_s`` for those in flight, store every event in hand, close."""
         self.service.closed_because = "the server is draining"
-        self.node.drain()
-        self.timers.stop()
+        self.cluster.drain()
+        await self.retention.stop()
+        await self.timers.stop()
         await self.dispatcher.close(grace_s)
-        await self.courier.close()
-        await self.grouping.close()
+        await self.outbox_relay.close()
+        await self.group_scopes.close()
         await self.runner.drain()
         for task_type in self._distinct_task_types():
             await task_type.stop()
-        await self.node.stop()
+        await self.cluster.stop()
         await self.storage.close()
 
     # --- Actor
 
-    def saved(self, scope: Scope) -> None:
+    def on_committed(self, scope: Scope) -> None:
         self.timers.arm(scope.state.key, scope.next_due)
 
-    def act(self, scope: Scope, commands: list[Command]) -> None:
+    def run_commands(self, scope: Scope, commands: list[Command]) -> None:
         key = scope.state.key
         for command in commands:
             match command:
@@ -180,39 +215,45 @@ class Engine:
                 case AnnounceFlow():
                     self._announce_flow(scope, command)
                 case Continue():
-                    self.runner.post(key, Continued(now_ms()))
+                    self.runner.post(key, Continued(self.clock.wall_ms()))
                 case Deliver():
-                    self.courier.deliver(scope, command.message_id)
+                    self.outbox_relay.deliver(scope, command.message_id)
                 case AbandonAttempt():
-                    self.dispatcher.abandon(key, command.task, command.attempt)
+                    self.dispatcher.abandon(key, scope.state.generation, command.task, command.attempt)
                 case StartGroups() | ReviewGroups() | GatherGroups() | ReportGroup():
-                    self.grouping.carry_out(scope, command)
+                    self.group_scopes.carry_out(scope, command)
 
     def _announce_task(self, scope: Scope, command: AnnounceTask) -> None:
-        status = command.status.value
-        self.tasks_ended[status] = self.tasks_ended.get(status, 0) + 1
+        status = command.status
+        if status.is_completed:
+            self.tasks_ended[status] = self.tasks_ended.get(status, 0) + 1
         if self.plugins.task_observers:
             state = scope.state
             name = instance_name(state.key.path, command.task)
             service_id = f"{state.workspace}:{state.dag_name}"
             self.plugins.task_changed(
-                TaskNotice(state.key.execution_id, service_id, name, status, command.attempt, state.updated_at)
+                TaskNotice(
+                    state.key.execution_id, service_id, name, status.value, command.attempt, state.updated_at,
+                    command.code, command.msg,
+                )  # fmt: skip
             )
 
     def _announce_flow(self, scope: Scope, command: AnnounceFlow) -> None:
-        state, status = scope.state, command.status.value
+        state, status = scope.state, command.status
         self.flows_ended[status] = self.flows_ended.get(status, 0) + 1
         _log.debug("execution changed", execution_id=state.key.execution_id, status=status)
         if self.plugins.execution_observers:
             service_id = f"{state.workspace}:{state.dag_name}"
             self.plugins.execution_changed(
-                ExecutionNotice(state.key.execution_id, service_id, status, state.updated_at)
+                ExecutionNotice(
+                    state.key.execution_id, service_id, status.value, state.updated_at, command.code, command.msg
+                )
             )
 
     # --- inside
 
     def _fire(self, key: ScopeKey) -> None:
-        self.runner.post(key, TimerFired(now_ms()))
+        self.runner.post(key, TimerFired(self.clock.wall_ms()))
 
     async def _program(self, state: ScopeState) -> Program:
         if not state.descriptor_md5:
@@ -232,6 +273,15 @@ class Engine:
         return list({id(one): one for one in self.plugins.task_types.values()}.values())
 
 
+def _commit_settings(settings: EngineSettings) -> CommitSettings:
+    return CommitSettings(
+        settings.head_inline_limit_bytes,
+        int(settings.finished_retention_s * 1000),
+        int(settings.failed_retention_s * 1000),
+        settings.unknown_outcome_patience_s,
+    )
+
+
 class _Host:
     """What one task type sees of us (``spi.task_type.Host``)."""
 
@@ -249,5 +299,3 @@ class _Host:
 
     async def start_child(self, attempt: Attempt, descriptor_id: str, context: Mapping[str, Any]) -> str:
         return await self._service.start_child(attempt, descriptor_id, context)
-
-

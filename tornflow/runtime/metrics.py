@@ -24,7 +24,7 @@ class EngineMetrics(Collector):
         runner, dispatcher = engine.runner, engine.dispatcher
         yield _by_status("tornflow_executions", "Executions by status they came to", engine.flows_ended)
         yield _by_status("tornflow_tasks", "Task instances by final status", engine.tasks_ended)
-        yield CounterMetricFamily("tornflow_commits", "Scope writes stored", value=runner.commits)
+        yield CounterMetricFamily("tornflow_commits", "Scope writes stored", value=engine.commits.count)
         yield CounterMetricFamily("tornflow_events", "Events applied", value=runner.events)
         yield CounterMetricFamily("tornflow_conflicts", "Writes that came too late", value=runner.conflicts)
         yield GaugeMetricFamily("tornflow_attempts_in_flight", "Attempts being carried out", dispatcher.in_flight)
@@ -32,7 +32,7 @@ class EngineMetrics(Collector):
         yield GaugeMetricFamily("tornflow_scopes_cached", "Scopes held in memory", runner.cached)
         yield GaugeMetricFamily("tornflow_scopes_cached_bytes", "Their stored size", runner.cached_bytes)
         yield GaugeMetricFamily("tornflow_timers_armed", "Timers due within the horizon", engine.timers.armed)
-        yield GaugeMetricFamily("tornflow_storage_up", "1 when the last write was stored", 0 if runner.trouble else 1)
+        yield GaugeMetricFamily("tornflow_storage_up", "1 when the last write was stored", 0 if engine.commits.trouble else 1)
 
 
 def _by_status(name: str, text: str, counts: dict[str, int]) -> Metric:

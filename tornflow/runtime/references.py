@@ -14,6 +14,7 @@ from tornflow.engine.program import Program
 from tornflow.errors import RequestError
 from tornflow.model.descriptor import Resource
 from tornflow.runtime.catalog import Catalog
+from tornflow.runtime.retrying import while_unavailable
 from tornflow.spi.task_type import Attempt, Failed, Host, Outcome, TaskType
 
 
@@ -31,19 +32,24 @@ class ReferencedResource:
     async def stop(self) -> None:
         pass
 
+    def target(self, resource: str) -> str:
+        """Which task type it is for is known only once it is resolved: each reference is a target of its own."""
+        return resource
+
     async def execute(self, attempt: Attempt) -> Outcome:
         descriptor_id, _, query = attempt.rest.partition("?")
         name = parse_qs(query).get("name", [""])[0]
         try:
-            entry = await self._catalog.resolve(descriptor_id)
+            entry = await while_unavailable(lambda: self._catalog.resolve(descriptor_id))
         except RequestError as error:
-            return Failed(f"{attempt.resource}: {error}")
+            return Failed(f"{attempt.resource}: {error}", "no_resource")
         found = next((one for one in entry.descriptor.resources if one.name == name), None)
         if found is None:
-            return Failed(f"{attempt.resource}: {descriptor_id} declares no resource named {name or '(none given)'}")
+            said = f"{attempt.resource}: {descriptor_id} declares no resource named {name or '(none given)'}"
+            return Failed(said, "no_resource")
         task_type = self._task_types.get(found.category)
         if task_type is None:
-            return Failed(unsupported_category(found))
+            return Failed(unsupported_category(found), "unsupported_protocol")
         return await task_type.execute(replace(attempt, protocol=found.category, resource_object=as_object(found)))
 
 

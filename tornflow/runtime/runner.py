@@ -1,9 +1,12 @@
-"""The shell around ``step``: one lane per scope, save first, act second.
+"""The shell around ``step``: one mailbox per scope, save first, act second.
 
-Events for one scope queue in its lane; what has gathered while the last commit was out is applied as one step and one
+Events for one scope queue in its mailbox; what has gathered while the last commit was out is applied as one step and one
 commit. Events for different scopes run side by side and share commits inside the store. Requests wait for the commit
 that holds their effect; events of our own (answers, timers, messages) are kept and tried again until they are stored,
 because losing one would leave a flow waiting for ever.
+
+Where other nodes use the store too, a copy in memory may be old. A commit finds that out by itself; what ends without
+one (a refusal, an event that changes nothing, a view) counts only once the version of the copy was checked.
 """
 
 from __future__ import annotations
@@ -11,23 +14,26 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
 import structlog
 
 from tornflow.engine.commands import Command
-from tornflow.engine.events import Event
+from tornflow.engine.events import Event, Recovered
 from tornflow.engine.program import Program, Rules
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
-from tornflow.runtime.codec import decode, decode_context, encode, mark_split
-from tornflow.runtime.faults import Broken, try_to_apply, without_broken
-from tornflow.runtime.lanes import Entry, Lane, Lanes, Waiter, answer
-from tornflow.spi.storage import Storage
+from tornflow.model.jsontext import dumps, loads
+from tornflow.runtime.clock import Clock
+from tornflow.runtime.codec import decode, decode_context, note_form
+from tornflow.runtime.commits import Commits, OutcomeLost
+from tornflow.runtime.mailboxes import Entry, Mailbox, Mailboxes, answer
+from tornflow.runtime.poison import Broken, try_to_apply, without_broken
+from tornflow.runtime.tasks import Tasks
+from tornflow.spi.storage import ScopeWrite, Storage, StoredScope, Version
 
 _log = structlog.get_logger("tornflow.runner")
 
@@ -42,37 +48,40 @@ ProgramSource = Callable[[ScopeState], Awaitable[Program]]
 class Actor(Protocol):
     """Carries out what follows from a step."""
 
-    def saved(self, scope: Scope) -> None:
-        """A step of this scope is durable."""
+    def on_committed(self, scope: Scope) -> None:
+        """A step of this scope is durable, or has changed nothing."""
 
-    def act(self, scope: Scope, commands: list[Command]) -> None:
+    def run_commands(self, scope: Scope, commands: list[Command]) -> None:
         """Carry out its commands; not called while draining, recovery will find the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerSettings:
-    node_id: str
-    cache_scopes: int = 2000
-    cache_bytes: int = 64 << 20
-    head_inline_limit_bytes: int = 16_384
-    finished_retention_ms: int = 86_400_000
-
-
 class Runner:
-    """``actor`` is set by the wiring before the first event."""
+    """``actor`` is set by the wiring before the first event. ``node_id`` is the name under which work is taken in hand;
+    it changes when the other nodes have given this one up."""
 
     actor: Actor
 
-    def __init__(self, storage: Storage, programs: ProgramSource, rules: Rules, settings: RunnerSettings) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        programs: ProgramSource,
+        rules: Rules,
+        clock: Clock,
+        commits: Commits,
+        mailboxes: Mailboxes,
+        node_id: str,
+    ) -> None:
         self._storage = storage
         self._programs = programs
         self._rules = rules
-        self._settings = settings
-        self._lanes = Lanes(settings.cache_scopes, settings.cache_bytes)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._commits = commits
+        self._boxes = mailboxes
+        self.node_id = node_id
+        self._tasks = Tasks()  # that find out what became of creations
+        self._running: set[asyncio.Task[None]] = set()
         self._is_draining = False
-        self.commits = self.events = self.conflicts = 0
-        self.trouble = ""  # why the store could not take the last write
+        self.events = self.conflicts = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -84,77 +93,126 @@ class Runner:
         program: Program,
         event: Event,
         *,
+        replaces: Version | None = None,
         is_fresh: bool = False,
         dropped_parts: frozenset[str] = frozenset(),
     ) -> None:
         """Store a new scope together with its first step and return once that is durable.
 
-        ``state.revision`` is 0, or the revision of the finished scope that it takes the place of; then ``is_fresh``
-        discards the whole old execution, ``dropped_parts`` only these parts of the old scope.
+        ``state.revision`` is 0, or that of ``replaces``, the scope in whose place it is put; then ``is_fresh`` discards
+        the whole old execution, ``dropped_parts`` only these parts of the old scope. A caller that is cancelled does
+        not stop it.
 
         Raises:
-            RevisionConflict: the scope exists. DuplicateKey: the idempotency key is taken. Nothing was stored.
+            RevisionConflict: the scope exists, or was changed. DuplicateKey: the idempotency key is taken. Nothing was
+                stored.
+            StorageUnavailable: nothing was stored; with ``is_unknown`` it may stand, and if so it is carried out.
         """
-        lane = self._lanes.use(state.key)
-        while lane.is_running:  # only when the id of a finished execution is used again
-            await asyncio.sleep(0.001)
-            lane = self._lanes.use(state.key)
-        lane.is_running = True
+        scope = self._scope(state, program, is_new=True)
+        commands: list[Command] = []
+        apply(scope, event, commands)
+        write = self._commits.prepare(scope, replaces=replaces, is_fresh=is_fresh, dropped_parts=dropped_parts)
         try:
-            scope = Scope(state, program, self._rules, is_new=True)
-            commands: list[Command] = []
-            apply(scope, event, commands)
-            lane.scope = None
-            await self._save(scope, is_fresh=is_fresh, dropped_parts=dropped_parts)
-            lane.scope = scope
-            self._act(scope, commands)
-        finally:
-            lane.is_running = False
-            self._rest(lane)
+            await self._commits.commit(write)
+        except asyncio.CancelledError:
+            self._begin_settling(scope, write, commands)
+            raise
+        except StorageUnavailable as error:
+            if not error.is_unknown:
+                raise
+            await self._commits.within_patience(self._begin_settling(scope, write, commands), state.key)
+        else:
+            self._created(scope, commands)
+
+    def _begin_settling(self, scope: Scope, write: ScopeWrite, commands: list[Command]) -> asyncio.Future[None]:
+        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks.start(self._settle, scope, write, commands, outcome)
+        return outcome
+
+    async def _settle(
+        self, scope: Scope, write: ScopeWrite, commands: list[Command], outcome: asyncio.Future[None]
+    ) -> None:
+        """Find out what became of a creation, whether anybody still waits or not; if it stands, carry it out."""
+        try:
+            await self._commits.find_out(write)
+        except StorageError as error:
+            if isinstance(error, OutcomeLost):  # it may have been ours, and others went on from there
+                self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
+            answer(outcome, error)
+            outcome.exception()  # looked at, also when nobody waits any more
+        else:
+            self._created(scope, commands)
+            answer(outcome, None)
+
+    def _created(self, scope: Scope, commands: list[Command]) -> None:
+        scope.saved()
+        self.actor.on_committed(scope)
+        box = self._boxes.use(scope.state.key)
+        if not box.is_running:  # else its events belong to an earlier life; it will read this one when it gets to it
+            box.scope = scope
+            self._boxes.settle(box)
+        self._run_commands(scope, commands)
 
     async def apply(self, key: ScopeKey, event: Event) -> None:
         """Apply an event on behalf of a request; return once it is durable.
 
         Raises:
-            ExecutionNotFound, IllegalTransition, StorageError: nothing was changed.
+            ExecutionNotFound, IllegalTransition, StorageError: nothing was changed (but see
+                ``StorageUnavailable.is_unknown``).
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(key, event, waiter)
+        self._put(key, Entry(event, waiter, False))
+        await waiter
+
+    async def send(self, key: ScopeKey, event: Event) -> None:
+        """Apply an event of our own, however long the store is away; return once it is durable.
+
+        Raises:
+            ExecutionNotFound, IllegalTransition: it was refused.
+        """
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(key, Entry(event, waiter, True))
         await waiter
 
     def post(self, key: ScopeKey, event: Event) -> None:
         """Apply an event of our own as soon as possible; it is never lost while the process lives."""
-        self._put(key, event, None)
+        self._put(key, Entry(event, None, True))
+
+    # --- looking
 
     async def view(self, key: ScopeKey) -> Scope | None:
-        """Return a scope for reading only, as last committed; None if there is none.
+        """Return a scope for reading only, no older than this call; None if there is none.
 
-        It is the live object where one is in memory: read it before the next ``await``. While the lane is at work, the
-        answer comes at the end of its present turn; reading it from the store would cost as much as it is large.
+        It is the live object where one is in memory: read it before the next ``await``. While its mailbox is at work,
+        the answer comes at the end of the present step; reading it from the store would cost as much as it is large.
         """
-        lane = self._lanes.get(key)
-        if lane is not None and lane.is_running:
-            scope = await lane.look()
-            if scope is not None:
+        version = await self._storage.version(key) if self._storage.is_shared else None
+        if self._storage.is_shared and version is None:
+            return None
+        box = self._boxes.get(key)
+        if box is not None and box.is_running:
+            scope = await box.look()
+            if scope is not None and _is_current(scope, version):
                 return scope
-            lane = self._lanes.get(key)
-        if lane is not None and lane.scope is not None and not lane.is_running:
-            self._lanes.use(key)
-            return lane.scope
+            box = self._boxes.get(key)
+        if box is not None and box.scope is not None and not box.is_running and _is_current(box.scope, version):
+            self._boxes.use(key)
+            return box.scope
         return await self._load(key)
 
     async def context(self, key: ScopeKey) -> dict[str, Any] | None:
-        """Return a copy of the context of a scope as last committed; cheaper than ``view`` where it must be read."""
-        if self._lanes.get(key) is not None:
+        """Return a copy of the context of a scope as it is stored; cheaper than ``view`` where it must be read."""
+        if not self._storage.is_shared and self._boxes.get(key) is not None:
             scope = await self.view(key)
-            return None if scope is None else dict(scope.state.context)
+            # A copy of all of it: its owner goes on changing what is inside.
+            return None if scope is None else loads(dumps(scope.state.context))
         found = await self._storage.load(key)
         return None if found is None else decode_context(found)
 
-    async def stored(self, key: ScopeKey) -> tuple[ScopeState, frozenset[str]] | None:
-        """Return the state in the store and the names of its parts."""
+    async def stored(self, key: ScopeKey) -> tuple[ScopeState, StoredScope] | None:
+        """Return the state in the store, and as it lies there."""
         found = await self._storage.load(key)
-        return None if found is None else (decode(found)[0], frozenset(found.parts))
+        return None if found is None else (decode(found).state, found)
 
     async def drain(self) -> None:
         """Stop acting on commands and return when every event in hand is stored.
@@ -162,165 +220,201 @@ class Runner:
         A store that stays away does not hold up the end: what cannot be stored within about a second is left to
         recovery, as after a crash.
         """
-        self._is_draining = True
-        while not self._lanes.are_at_rest:
+        self._is_draining = self._commits.is_draining = True
+        while not self._boxes.are_at_rest:
             self._idle.clear()
             await self._idle.wait()
+        await self._tasks.join()
 
     @property
     def cached(self) -> int:
-        return len(self._lanes)
+        return len(self._boxes)
 
     @property
     def cached_bytes(self) -> int:
-        return self._lanes.bytes
+        return self._boxes.bytes
 
-    def forget(self, execution_id: str) -> None:
+    @property
+    def queued(self) -> bool:
+        """Whether events wait or are being stored."""
+        return not self._boxes.are_at_rest
+
+    def forget(self, execution_id: str, life: str) -> None:
         """Drop what is cached of an execution that was deleted."""
-        self._lanes.forget(execution_id)
+        self._boxes.forget(execution_id, life)
 
-    # --- lanes
+    # --- mailboxes
 
-    def _put(self, key: ScopeKey, event: Event, waiter: Waiter) -> None:
-        lane = self._lanes.use(key)
-        lane.queue.append((event, waiter))
-        if not lane.is_running:
-            self._wake(lane)
+    def _put(self, key: ScopeKey, entry: Entry) -> None:
+        box = self._boxes.use(key)
+        box.queue.append(entry)
+        if not box.is_running:
+            self._wake(box)
 
-    def _wake(self, lane: Lane) -> None:
-        lane.is_running = True
-        task = asyncio.get_running_loop().create_task(self._run(lane))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _wake(self, box: Mailbox) -> None:
+        box.is_running = True
+        # Not by ``Tasks``: this is the hot path, ``_run`` logs what breaks, and it ends by itself.
+        task = asyncio.get_running_loop().create_task(self._run(box))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    def _rest(self, lane: Lane) -> None:
-        lane.show()
-        if lane.queue:
-            self._wake(lane)
+    def _rest(self, box: Mailbox) -> None:
+        box.show()
+        if box.queue:
+            self._wake(box)
             return
-        self._lanes.settle(lane)
+        self._boxes.settle(box)
         self._idle.set()
 
-    async def _run(self, lane: Lane) -> None:
+    async def _run(self, box: Mailbox) -> None:
         pause_s = _FIRST_PAUSE_S
         try:
-            while lane.queue:
+            while box.queue:
                 try:
-                    await self._turn(lane)
+                    await self._step(box)
                     pause_s = _FIRST_PAUSE_S
-                    if lane.viewers:
-                        lane.show()
+                    if box.viewers:
+                        box.show()
                         await asyncio.sleep(0)  # their turn to look, before the next step changes anything
+                except OutcomeLost as error:
+                    self._take_up_again(box, error)
                 except RevisionConflict:
                     self.conflicts += 1
-                    lane.scope = None  # another node was first: read again, apply again
+                    box.scope = None  # another node was first: read again, apply again
                 except Exception as error:  # anything: without a pause a bug here would turn without end
-                    lane.scope = None
-                    if not isinstance(error, StorageError):
-                        _log.exception("a turn broke", execution_id=lane.key[0])
-                    lane.refuse_requests(error if isinstance(error, TornflowError) else Broken(str(error)))
-                    lane.show()
-                    if self._is_draining and pause_s > _LAST_PAUSE_S:
-                        _log.error("not stored before the end; recovery will do it again", execution_id=lane.key[0])
-                        lane.queue.clear()
-                    if lane.queue:
-                        _log.warning("storage unavailable, will try again", execution_id=lane.key[0], reason=str(error))
-                        await asyncio.sleep(pause_s)
+                    if await self._pause_after(box, error, pause_s):
                         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         finally:
-            lane.is_running = False
-            self._rest(lane)
+            box.is_running = False
+            self._rest(box)
 
-    async def _turn(self, lane: Lane) -> None:
+    async def _pause_after(self, box: Mailbox, error: Exception, pause_s: float) -> bool:
+        box.scope = None
+        if not isinstance(error, StorageError):
+            _log.exception("a step broke", execution_id=box.key.execution_id)
+        box.refuse_requests(error if isinstance(error, TornflowError) else Broken(str(error)))
+        box.show()
+        if self._is_draining and pause_s > _LAST_PAUSE_S:
+            _log.error("not stored before the end; recovery will do it again", execution_id=box.key.execution_id)
+            box.refuse_all(StorageUnavailable("the server is stopping", is_unknown=True))
+        if not box.queue:
+            return False
+        _log.warning("storage unavailable, will try again", execution_id=box.key.execution_id, reason=str(error))
+        await asyncio.sleep(pause_s)
+        return True
+
+    def _take_up_again(self, box: Mailbox, error: OutcomeLost) -> None:
+        """Whether a step of ours was stored before others wrote cannot be told: name all our work in this scope again
+        (what is in hand is known and not done twice), and judge our events by what is stored now."""
+        box.scope = None
+        box.refuse_requests(StorageUnavailable(str(error), is_unknown=True))
+        box.queue.appendleft(Entry(Recovered(self._clock.wall_ms(), self.node_id), None, True))
+
+    async def _step(self, box: Mailbox) -> None:
         """Apply what is queued, save it, act. Events leave the queue only when their fate is sealed."""
-        scope = lane.scope or await self._load_for(lane)
+        count, is_checked = min(len(box.queue), _BATCH), box.scope is None  # what is read now is new enough for these
+        scope = box.scope or await self._load_for(box, count)
         if scope is None:
             return
+        scope.node, scope.drift = self.node_id, self._clock.drift_ms()
         commands: list[Command] = []
-        batch = list(islice(lane.queue, 1 if lane.singles else _BATCH))
-        self.events += len(batch)
-        refusals: list[TornflowError | None] = [try_to_apply(scope, event, commands) for event, _ in batch]
+        batch = list(islice(box.queue, 1 if box.singles else count))
+        refusals: list[TornflowError | None] = [try_to_apply(scope, entry.event, commands) for entry in batch]
         if any(isinstance(refusal, Broken) for refusal in refusals):
-            lane.scope = None  # half applied by a bug: start over without the event that broke
-            lane.queue = deque(without_broken(batch, refusals, list(lane.queue)[len(batch) :]))
+            box.scope = None  # half applied by a bug: start over without the event that broke
+            box.queue = deque(without_broken(batch, refusals, list(box.queue)[len(batch) :]))
             return
-        if scope.is_dirty and not await self._save_or_blame(lane, scope, batch):
+        if scope.is_dirty:
+            if not await self._save_or_blame(box, scope, batch):
+                return
+        elif not is_checked and not await self._is_fresh(scope):
+            box.scope = None
             return
-        lane.singles = max(0, lane.singles - 1)
-        for (_event, waiter), refusal in zip(batch, refusals, strict=True):
-            lane.queue.popleft()
-            answer(waiter, refusal)
-        self._act(scope, commands)
+        self.events += len(batch)
+        box.singles = max(0, box.singles - 1)
+        self._answer(box, batch, refusals)
+        self.actor.on_committed(scope)
+        self._run_commands(scope, commands)
 
-    async def _save_or_blame(self, lane: Lane, scope: Scope, batch: list[Entry]) -> bool:
+    def _answer(self, box: Mailbox, batch: list[Entry], refusals: list[TornflowError | None]) -> None:
+        """Take the batch off the queue; requests among it may have been told that their outcome is unknown."""
+        for entry, refusal in zip(batch, refusals, strict=True):
+            if box.queue and box.queue[0] is entry:
+                box.queue.popleft()
+            answer(entry.waiter, refusal)
+
+    async def _is_fresh(self, scope: Scope) -> bool:
+        if not self._storage.is_shared:
+            return True
+        version = await self._storage.version(scope.state.key)
+        return version is not None and _is_current(scope, version)
+
+    async def _save_or_blame(self, box: Mailbox, scope: Scope, batch: list[Entry]) -> bool:
         """Save a step; when it can never be stored, find the event that is to blame, then do without it."""
         try:
-            await self._save(scope)
+            await self._save(box, scope)
         except (RevisionConflict, StorageUnavailable):
             raise
         except Exception as error:
-            _log.exception("a step cannot be stored", execution_id=lane.key.execution_id, events=len(batch))
-            lane.scope = None
+            _log.exception("a step cannot be stored", execution_id=box.key.execution_id, events=len(batch))
+            box.scope = None
             if len(batch) > 1:
-                lane.singles = len(batch)
+                box.singles = len(batch)
             else:
                 broken: list[TornflowError | None] = [Broken(f"internal error: cannot be stored: {error}")]
-                lane.queue = deque(without_broken(batch, broken, list(lane.queue)[1:]))
-                lane.singles = max(0, lane.singles - 1)
+                box.queue = deque(without_broken(batch, broken, list(box.queue)[1:]))
+                box.singles = max(0, box.singles - 1)
             return False
         return True
 
-    async def _load_for(self, lane: Lane) -> Scope | None:
-        """Load the scope of a lane; when there is none to be had, refuse what is queued."""
-        execution_id = lane.key.execution_id
+    async def _save(self, box: Mailbox, scope: Scope) -> None:
+        write = self._commits.prepare(scope)
         try:
-            lane.scope = await self._load(lane.key)
+            await self._commits.commit(write)
+        except StorageUnavailable as error:
+            if not error.is_unknown:
+                raise
+            with self._commits.patience(box.refuse_requests, box.key):
+                await self._commits.find_out(write)
+        scope.saved()
+
+    async def _load_for(self, box: Mailbox, count: int) -> Scope | None:
+        """Load the scope of a mailbox; when there is none to be had, refuse the first ``count`` events."""
+        execution_id = box.key.execution_id
+        try:
+            box.scope = await self._load(box.key)
         except StorageError:
             raise
         except Exception as error:
             _log.exception("an execution cannot be read", execution_id=execution_id)
-            lane.refuse_all(Broken(f"execution {execution_id} cannot be read: {error}"))
+            box.refuse_all(Broken(f"execution {execution_id} cannot be read: {error}"), count)
             return None
-        if lane.scope is None:
-            lane.refuse_all(ExecutionNotFound(f"execution {execution_id} not found", execution_id=execution_id))
-        return lane.scope
+        if box.scope is None:
+            box.refuse_all(ExecutionNotFound(f"execution {execution_id} not found", execution_id=execution_id), count)
+        return box.scope
 
-    def _act(self, scope: Scope, commands: list[Command]) -> None:
+    def _run_commands(self, scope: Scope, commands: list[Command]) -> None:
         if not commands or self._is_draining:
             return
         try:
-            self.actor.act(scope, commands)
+            self.actor.run_commands(scope, commands)
         except Exception:
             # A bug; the step is stored and its work is marked as in hand, so a restart takes it up.
             _log.exception("commands were left behind", execution_id=scope.state.key.execution_id)
-
-    async def _save(
-        self, scope: Scope, *, is_fresh: bool = False, dropped_parts: frozenset[str] = frozenset()
-    ) -> None:
-        state = scope.state
-        settings = self._settings
-        if state.finished_at is not None and state.expires_at is None:
-            state.expires_at = state.finished_at + settings.finished_retention_ms
-        write = encode(scope, settings.node_id, settings.head_inline_limit_bytes, is_fresh=is_fresh)
-        if dropped_parts:
-            write = replace(write, parts={**dict.fromkeys(dropped_parts), **write.parts})
-        try:
-            await self._storage.commit(write)
-        except StorageUnavailable as error:
-            self.trouble = str(error)
-            raise
-        self.trouble = ""
-        self.commits += 1
-        scope.saved()
-        self.actor.saved(scope)
 
     async def _load(self, key: ScopeKey) -> Scope | None:
         stored = await self._storage.load(key)
         if stored is None:
             return None
-        state, is_split = decode(stored)
-        scope = Scope(state, await self._programs(state), self._rules)
-        scope.saved_bytes = len(stored.head) + sum(map(len, stored.parts.values()))
-        if is_split:
-            mark_split(scope)
+        decoded = decode(stored)
+        scope = self._scope(decoded.state, await self._programs(decoded.state))
+        note_form(scope, stored, decoded)
         return scope
+
+    def _scope(self, state: ScopeState, program: Program, *, is_new: bool = False) -> Scope:
+        return Scope(state, program, self._rules, node=self.node_id, drift=self._clock.drift_ms(), is_new=is_new)
+
+
+def _is_current(scope: Scope, version: Version | None) -> bool:
+    """``version`` None: nobody else writes."""
+    return version is None or (scope.state.life == version.life and scope.state.revision >= version.revision)

@@ -5,7 +5,7 @@ Every method that changes something answers only after its effect is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tornflow.engine.groups import run_of
@@ -15,9 +15,11 @@ from tornflow.model.descriptor import Descriptor, Task
 from tornflow.model.execution import Mark, ScopeKey, ScopeState
 from tornflow.model.names import split_instance
 from tornflow.runtime.catalog import Catalog
+from tornflow.runtime.clock import Clock
+from tornflow.runtime.control import Control
+from tornflow.runtime.identities import Identities
 from tornflow.runtime.runner import Runner
 from tornflow.runtime.starting import Load, ServiceSettings, Starting
-from tornflow.runtime.steering import Steering
 from tornflow.spi.hookspecs import ContextInitialiser
 from tornflow.spi.storage import ExecutionQuery, Storage, Summary
 
@@ -44,8 +46,8 @@ class GroupSnapshot:
     is_passed_over: bool = False
 
 
-class FlowService(Starting, Steering):
-    """Starting and steering executions, and looking at them."""
+class FlowService(Starting, Control):
+    """Starting and controlling executions, and looking at them."""
 
     def __init__(
         self,
@@ -53,12 +55,13 @@ class FlowService(Starting, Steering):
         catalog: Catalog[Program],
         runner: Runner,
         load: Load,
-        clock: Callable[[], int],
+        clock: Clock,
+        identities: Identities,
         settings: ServiceSettings,
         context_initialisers: Sequence[ContextInitialiser] = (),
     ) -> None:
-        Starting.__init__(self, catalog, runner, load, clock, settings, context_initialisers)
-        Steering.__init__(self, storage, runner, clock)
+        Starting.__init__(self, storage, catalog, runner, load, clock, identities, settings, context_initialisers)
+        Control.__init__(self, storage, runner, clock)
 
     async def snapshot(self, execution_id: str) -> Snapshot | None:
         """Return the root scope, or None for an unknown execution."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
-from uuid import uuid4
 
-from tornflow.engine.events import Submitted, Terminated
+from tornflow.engine.events import Submitted
 from tornflow.engine.program import NOTHING, Program
 from tornflow.errors import (
     AdmissionRefused,
@@ -16,9 +16,11 @@ from tornflow.errors import (
     DuplicateKey,
     ExecutionExists,
     ExecutionNotFound,
+    IdempotencyKeyReused,
     LimitExceeded,
     MalformedCallback,
     NestingTooDeep,
+    PluginError,
     RevisionConflict,
     ServerNotReady,
 )
@@ -26,24 +28,32 @@ from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import Json, ParentLink, ScopeKey, ScopeState
 from tornflow.model.jsontext import dumps, loads
 from tornflow.model.names import split_instance
-from tornflow.model.status import FlowStatus, Pattern
+from tornflow.model.status import Pattern
 from tornflow.runtime.catalog import Catalog, Entry
+from tornflow.runtime.clock import Clock
+from tornflow.runtime.identities import Identities
+from tornflow.runtime.outbox_relay import child_key
+from tornflow.runtime.retrying import while_unavailable
 from tornflow.runtime.runner import Runner
-from tornflow.runtime.time_uuid import TimeUuids
 from tornflow.spi.hookspecs import ContextInitialiser
+from tornflow.spi.storage import ExecutionQuery, Storage, Version
 from tornflow.spi.task_type import Attempt
 
 NOT_REGISTERED = "WorkflowNotRegistered"
+_LIVING = ("not_started", "running", "key_succeed")
+_TRIES = 100  # an id whose last life is just being finished, purged, told about changes a few times at most
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """``flow_depth``: levels of flows in one chain of sub-flows. ``max_waiting``: attempts that may wait for a place
-    before submissions are refused. ``default_business``: where bare Dapr workflow names are looked up."""
+    before submissions are refused; ``max_waiting_per_flow``: before those of one flow are. ``default_business``: where
+    bare Dapr workflow names are looked up."""
 
     flow_depth: int = 5
     context_limit_bytes: int = 1_048_576
     max_waiting: int = 100_000
+    max_waiting_per_flow: int = 50_000
     default_business: str = ""
 
 
@@ -53,24 +63,29 @@ class Load(Protocol):
     @property
     def waiting(self) -> int: ...
 
+    def waiting_of(self, flow: str) -> int: ...
+
 
 class Starting:
     def __init__(
         self,
+        storage: Storage,
         catalog: Catalog[Program],
         runner: Runner,
         load: Load,
-        clock: Callable[[], int],
+        clock: Clock,
+        identities: Identities,
         settings: ServiceSettings,
         context_initialisers: Sequence[ContextInitialiser] = (),
     ) -> None:
+        self._storage = storage
         self._catalog = catalog
         self._runner = runner
         self._load = load
         self._clock = clock
+        self._identities = identities
         self._settings = settings
         self._context_initialisers = context_initialisers
-        self._new_uuid = TimeUuids()
         self.closed_because = "the server is starting"
 
     def _check_open(self) -> None:
@@ -92,23 +107,40 @@ class Starting:
 
         Raises:
             DescriptorIdMalformed, DescriptorNotFound, MalformedCallback, LimitExceeded, AdmissionRefused,
-            ServerNotReady, StorageUnavailable: nothing was stored.
+            IdempotencyKeyReused, ServerNotReady, PluginError: nothing was stored.
+            StorageUnavailable: nothing was stored, unless ``is_unknown``; then ``details["execution_id"]`` names it.
         """
         self._check_open()
         entry = await self._catalog.resolve(descriptor_id, input=context)
         config = parse_callback(callback) if callback and callback.strip() else None
         if entry.descriptor.type != "flow":
             raise DescriptorNotFound(f"descriptor:{descriptor_id} is of type {entry.descriptor.type}, no flow")
-        if self._load.waiting >= self._settings.max_waiting:
-            raise AdmissionRefused("too many tasks wait to be dispatched", waiting=self._load.waiting)
+        self._admit(entry)
         state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
         state.callback = config
-        state.idempotency_key = idempotency_key
+        state.idempotency_key = None if idempotency_key is None else f"client:submit:{idempotency_key}"
         try:
             await self._create(state, entry)
         except DuplicateKey as duplicate:
-            return str(duplicate.details["execution_id"])
+            return await self._first_with_key(entry, str(duplicate.details["execution_id"]))
         return state.key.execution_id
+
+    def _admit(self, entry: Entry[Program]) -> None:
+        settings, flow = self._settings, f"{entry.workspace}:{entry.dag_name}"
+        waiting = self._load.waiting
+        if waiting >= settings.max_waiting:
+            raise AdmissionRefused("too many tasks wait to be dispatched (dispatch.max_waiting)", waiting=waiting)
+        waiting = self._load.waiting_of(flow)
+        if waiting >= settings.max_waiting_per_flow:
+            text = f"too many tasks of {flow} wait to be dispatched (dispatch.max_waiting_per_flow)"
+            raise AdmissionRefused(text, waiting=waiting)
+
+    async def _first_with_key(self, entry: Entry[Program], holder: str) -> str:
+        """Return the execution that a client's key was first used for, if it is one of the same flow."""
+        found = await self._storage.summary(holder)
+        if found is not None and (found.business, found.feature) != (entry.workspace, entry.dag_name):
+            raise IdempotencyKeyReused("the Idempotency-Key was used for a submission of another flow")
+        return holder
 
     async def start_workflow(
         self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str
@@ -121,87 +153,112 @@ class Starting:
             ExecutionExists: an instance with that id is alive.
         """
         self._check_open()
-        execution_id = instance_id or str(uuid4())
-        old = await self._runner.view(ScopeKey(execution_id))
-        if old is not None and not old.state.status.is_completed:
-            raise ExecutionExists(f"an active workflow with ID '{execution_id}' already exists")
-        revision = old.state.revision if old is not None else 0
+        execution_id = instance_id or self._identities.instance_id()
         context = _workflow_context(raw_input)
         entry = await self._find_workflow(workflow_name, context)
-        state = self._new_state(entry, execution_id, context)
-        state.family, state.workflow_name, state.raw_input = "dapr", workflow_name, raw_input
-        state.revision = revision
-        if entry is None:
-            state.error_type = NOT_REGISTERED
-            state.msg = f"{_HOW_TO_REGISTER[0]}'{workflow_name}'{_HOW_TO_REGISTER[1]}"
-        try:
-            await self._create(state, entry, is_fresh=old is not None)
-        except RevisionConflict:
-            raise ExecutionExists(f"an active workflow with ID '{execution_id}' already exists") from None
-        return execution_id
+        if entry is not None:
+            self._admit(entry)
+        for _ in range(_TRIES):
+            replaces = await self._former_life(execution_id)
+            state = self._new_state(entry, execution_id, context)
+            state.family, state.workflow_name, state.raw_input = "dapr", workflow_name, raw_input
+            if entry is None:
+                state.error_type = NOT_REGISTERED
+                state.msg = f"{_HOW_TO_REGISTER[0]}'{workflow_name}'{_HOW_TO_REGISTER[1]}"
+            try:
+                await self._create(state, entry, replaces=replaces)
+                return execution_id
+            except RevisionConflict:
+                continue  # it has changed since we looked: look again
+        raise _exists(execution_id)
+
+    async def _former_life(self, execution_id: str) -> Version | None:
+        """Return in whose place a new life of an id would stand; None: nobody's.
+
+        Raises:
+            ExecutionExists: the former life, or a sub-flow of it, has not ended; ``details["reason"]`` is "children"
+                for the latter.
+        """
+        old = await self._runner.view(ScopeKey(execution_id))
+        if old is not None and not old.state.status.is_completed:
+            raise _exists(execution_id)
+        version = None if old is None else Version(old.state.life, old.state.revision)
+        query = ExecutionQuery(statuses=_LIVING, parent_id=execution_id)
+        if version is not None and await self._storage.executions(query, limit=1):
+            raise ExecutionExists(
+                f"sub-flows of the former workflow with ID '{execution_id}' are still running", reason="children"
+            )
+        return version
 
     async def start_child(self, attempt: Attempt, descriptor_id: str, context: Mapping[str, Any]) -> str:
-        """Start a sub-flow for an attempt (``spi.task_type.Host.start_child``); repeating it returns the same child."""
+        """Start a sub-flow for an attempt (``spi.task_type.Host.start_child``); repeating it returns the same child.
+
+        Waits while the store is away. A sub-flow whose task was stopped meanwhile asks its parent and stops.
+        """
         key, task = split_instance(attempt.execution_id, attempt.task_name)
-        parent = await self._runner.view(ScopeKey(attempt.execution_id))
+        parent = await while_unavailable(partial(self._runner.view, ScopeKey(attempt.execution_id)))
         if parent is None:
             raise ExecutionNotFound(f"execution {attempt.execution_id} not found")
         routes = [*parent.state.routes, _route(parent.state, attempt)]
         if len(routes) >= self._settings.flow_depth:
             chain = "->".join(f"{one['execution_id']}#{one['task_info_name']}" for one in routes)
             raise NestingTooDeep(f"exceed max depth, dag route: {chain}")
-        entry = await self._catalog.resolve(descriptor_id, input=context)
+        link = None
+        if attempt.pattern == Pattern.FLOW_SYNC:
+            scope = await while_unavailable(partial(self._runner.view, key)) if key.path else parent
+            generation = scope.state.generation if scope is not None else ()
+            link = ParentLink(key.execution_id, key.path, task, attempt.number, generation)
+        entry = await while_unavailable(partial(self._catalog.resolve, descriptor_id, input=context))
         state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
         state.context.setdefault("flow_root_execution_id", routes[0]["execution_id"])
-        state.routes = routes
-        state.idempotency_key = attempt.idempotency_key
-        if attempt.pattern == Pattern.FLOW_SYNC:
-            scope = await self._runner.view(key) if key.path else parent
-            generation = scope.state.generation if scope is not None else ()
-            state.parent = ParentLink(key.execution_id, key.path, task, attempt.number, generation)
+        state.routes, state.parent = routes, link
+        state.idempotency_key = child_key(attempt.idempotency_key)
+        return await while_unavailable(partial(self._create_child, state, entry))
+
+    async def _create_child(self, state: ScopeState, entry: Entry[Program]) -> str:
+        # A step changes what it is given, so that each try needs a state of its own.
+        fresh = replace(state, context=dict(state.context), tasks={}, invocations=[], outbox={})
         try:
-            await self._create(state, entry)
+            await self._create(fresh, entry)
         except DuplicateKey as duplicate:
             return str(duplicate.details["execution_id"])
-        if state.parent is not None:
-            await self._stop_orphan(state)
+        except RevisionConflict:
+            pass  # stored by a try before, whose outcome was unknown
         return state.key.execution_id
-
-    async def _stop_orphan(self, state: ScopeState) -> None:
-        """A parent that was terminated while its child came into being could not pass that on."""
-        assert state.parent is not None
-        parent = await self._runner.view(ScopeKey(state.parent.execution_id))
-        if parent is None or parent.state.status is FlowStatus.TERMINATED:
-            await self._runner.apply(state.key, Terminated(self._clock()))
 
     # --- inside
 
     def _new_state(self, entry: Entry[Program] | None, execution_id: str, context: Mapping[str, Any]) -> ScopeState:
         state = ScopeState(ScopeKey(execution_id), entry.descriptor.md5 if entry else "")
-        state.created_at = state.updated_at = self._clock()
+        state.generation = (self._identities.life(),)
+        state.created_at = state.updated_at = self._clock.wall_ms()
         whole = dict(entry.compiled.default_context) if entry else {}
         whole.update(context)
         for initialise in self._context_initialisers:
-            whole = {**initialise(whole), **whole}
+            whole = {**_initialised(initialise, whole), **whole}
         whole["flow_execution_id"] = execution_id
         state.context = {key: value for key, value in whole.items() if value is not None}
         if entry is not None:
             state.workspace, state.dag_name = entry.descriptor.workspace, entry.descriptor.dag_name
         return state
 
-    async def _create(self, state: ScopeState, entry: Entry[Program] | None, *, is_fresh: bool = False) -> None:
+    async def _create(
+        self, state: ScopeState, entry: Entry[Program] | None, *, replaces: Version | None = None
+    ) -> None:
         size, limit = len(dumps(state.context)), self._settings.context_limit_bytes
         if size > limit:
             raise LimitExceeded(
                 f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}",
                 limit="engine.context_limit_bytes", allowed=limit, given=size,
             )  # fmt: skip
-        event = Submitted(self._clock())
         program = entry.compiled if entry is not None else NOTHING
-        await self._runner.create(state, program, event, is_fresh=is_fresh)
+        if replaces is not None:
+            state.revision = replaces.revision
+        event = Submitted(self._clock.wall_ms())
+        await self._runner.create(state, program, event, replaces=replaces, is_fresh=replaces is not None)
 
     def _rill_execution_id(self, descriptor: Descriptor) -> str:
-        return f"{descriptor.workspace}:{descriptor.dag_name}_c_{self._new_uuid()}"
+        return f"{descriptor.workspace}:{descriptor.dag_name}_c_{self._identities.time_uuid()}"
 
     async def _find_workflow(self, name: str, context: Mapping[str, Any]) -> Entry[Program] | None:
         """Resolve a Dapr workflow name: a descriptor id, or a bare name in the business of the component."""
@@ -218,6 +275,22 @@ _HOW_TO_REGISTER = (
     "no workflow is registered under the name ",
     ": add a descriptor and start it as business:feature[:alias], or set dapr.business_id to use bare feature names",
 )
+
+
+def _exists(execution_id: str) -> ExecutionExists:
+    return ExecutionExists(f"an active workflow with ID '{execution_id}' already exists")
+
+
+def _initialised(initialise: ContextInitialiser, context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises: PluginError: it broke, or gave no mapping; it is named."""
+    name = f"{getattr(initialise, '__module__', '')}.{getattr(initialise, '__qualname__', repr(initialise))}"
+    try:
+        entries = initialise(context)
+    except Exception as error:
+        raise PluginError(f"context initialiser {name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(entries, Mapping):
+        raise PluginError(f"context initialiser {name} gave {type(entries).__name__}, no mapping")
+    return entries
 
 
 def _route(parent: ScopeState, attempt: Attempt) -> Json:

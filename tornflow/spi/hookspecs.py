@@ -24,12 +24,15 @@ ContextInitialiser = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ExecutionNotice:
-    """``status`` is a FlowStatus value: RUNNING on start, then the final one."""
+    """``status`` is a FlowStatus value: RUNNING on start and after a redo, KEY_SUCCEED, then the final one. ``code`` and
+    ``msg`` say why it failed, or was terminated."""
 
     execution_id: str
     service_id: str
     status: str
     at: int
+    code: str | None = None
+    msg: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class TaskNotice:
     status: str
     attempt: int
     at: int
+    code: str | None = None
+    msg: str | None = None
 
 
 @hookspec
@@ -61,4 +66,5 @@ def tornflow_execution_changed(notice: ExecutionNotice) -> None:
 
 @hookspec
 def tornflow_task_changed(notice: TaskNotice) -> None:
-    """A task instance changed its status; called after the change is durable."""
+    """A task instance changed its status (READY again for a retry, RUNNING, KEY_SUCCEED, then the final one); called
+    after the change is durable."""

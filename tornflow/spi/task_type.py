@@ -29,7 +29,11 @@ NO_ANSWER = Answered(None)
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt could not be carried out, or it failed. Retry rules of the task apply."""
+    """The attempt could not be carried out, or it failed. Retry rules of the task apply.
+
+    ``code`` is for programs: short, lower case, the same whenever the same is the matter (``timeout``, ``http_503``).
+    It becomes the code of the task. docs/task-types.md lists those of the built-in task types.
+    """
 
     message: str
     code: str | None = None
@@ -62,8 +66,9 @@ class Attempt:
     """One try of one task; ``number`` counts from 1.
 
     ``task_name`` is the instance name (``loop_0-encode``). ``idempotency_key`` is the same whenever this very attempt
-    is dispatched again after a crash, and differs between attempts. ``input`` is the mapped input with the task's
-    ``parameters`` merged in; the task type must not change it. ``deadline_s`` is the task's own timeout, if any.
+    is dispatched again after a crash, and differs between attempts. ``life`` tells the uses of one execution id apart:
+    an id that is used again has another life, and idempotency keys contain it. ``input`` is the mapped input with the
+    task's ``parameters`` merged in; the task type must not change it. ``deadline_s`` is the task's own timeout, if any.
     A completion callback is an attempt too: ``task_name`` is "" and ``extra_body`` is what the body must contain.
     """
 
@@ -83,6 +88,7 @@ class Attempt:
     resource_object: Mapping[str, Any] = field(default_factory=dict)
     """The resource object of the task (``rill-dsl`` 12.6): name, category and its own fields; empty for most tasks. The
     protocol is then the object's category."""
+    life: str = ""
 
     @property
     def rest(self) -> str:
@@ -106,3 +112,11 @@ class TaskType(Protocol):
 
     async def stop(self) -> None:
         """Let go of everything; attempts in hand have ended or were cancelled before."""
+
+    # A task type may also have this method. It is asked with ``getattr``, so that it can be left out:
+    #
+    # def target(self, resource: str) -> str:
+    #     """Return what attempts of ``resource`` go to: the part of the world that may be slow or dead on its own, such
+    #     as ``scheme://host:port``. Attempts for one target share ``dispatch.per_target`` slots and never take those of
+    #     another. Must be quick and always say the same, for the answer is kept. Without it, the target is the
+    #     protocol."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tornflow.api.aside import aside
 from tornflow.api.rill.errors import error_body, problems_of
 from tornflow.api.rill.views import definition_view
 from tornflow.api.routes import Answer, Call, Json
@@ -12,6 +11,7 @@ from tornflow.descriptors import parse_descriptor, unconvert
 from tornflow.descriptors.build import build
 from tornflow.errors import InvalidDescriptor
 from tornflow.model.descriptor import ChoiceTask, Descriptor, ForeachTask, FunctionTask, Task
+from tornflow.runtime.offload import run_long
 
 _CALLBACK = "flow_completed_callback"
 
@@ -43,7 +43,7 @@ async def dependency_check(call: Call) -> Json:
 
 async def _parsed(call: Call) -> Descriptor:
     text, limits = call.body, call.edge.descriptor_limits
-    return await aside(len(text), lambda: parse_descriptor(text, limits))
+    return await run_long(len(text), lambda: parse_descriptor(text, limits))
 
 
 def _calls(descriptor: Descriptor) -> Iterator[tuple[str, str]]:

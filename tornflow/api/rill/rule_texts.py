@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tornflow.api.aside import aside
 from tornflow.api.edge import Edge
 from tornflow.descriptors import check_size
 from tornflow.descriptors.nodes import compose
 from tornflow.descriptors.shapes import Reading, boolean, list_of, shape, text
 from tornflow.errors import InvalidDescriptor, LimitExceeded, MalformedField
 from tornflow.model.descriptor import MappingRule
+from tornflow.runtime.offload import run_long
 
 _RULES = list_of(
     shape({"reference": text, "tolerance": boolean, "source": text, "transform": text, "target": text})
@@ -22,7 +22,7 @@ async def read_rules(field: str, written: str, edge: Edge) -> tuple[MappingRule,
         InvalidDescriptor, MalformedField: not a list of mappings.
         LimitExceeded: more than ``EdgeLimits.tool_rules``.
     """
-    return await aside(len(written), lambda: _read(field, written, edge)) if written.strip() else ()
+    return await run_long(len(written), lambda: _read(field, written, edge)) if written.strip() else ()
 
 
 def _read(field: str, written: str, edge: Edge) -> tuple[MappingRule, ...]:

@@ -1,0 +1,150 @@
+"""Storing one step, and finding out what became of one whose answer was lost.
+
+Every write carries a name of its own (``ScopeState.last_write``), stored with the state. After an unknown outcome the
+scope is read: if the write's name stands there, it was stored; if the state before it stands there, the very same write
+is sent again, and comparing revisions lets it take effect once; if another state stands there, nobody can tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from tornflow.engine.scope import Scope
+from tornflow.errors import DuplicateKey, RevisionConflict, StorageUnavailable
+from tornflow.model.execution import ScopeKey
+from tornflow.model.status import FlowStatus
+from tornflow.runtime.codec import encode, written_by
+from tornflow.spi.storage import ScopeWrite, Storage, Version
+
+_log = structlog.get_logger("tornflow.commits")
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+
+
+class OutcomeLost(RevisionConflict):
+    """Others have changed the scope since; whether our write was stored before that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSettings:
+    """``patience_s``: how long a request waits for an outcome that is unknown, before it is told so."""
+
+    head_inline_limit_bytes: int = 16_384
+    succeeded_retention_ms: int = 86_400_000
+    failed_retention_ms: int = 7 * 86_400_000
+    patience_s: float = 10.0
+
+
+class Commits:
+    """All writes of scopes of one node. ``trouble`` says why the last one could not be stored, "" when it was."""
+
+    def __init__(self, storage: Storage, settings: CommitSettings, tag: str) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._tag = tag
+        self._numbers = itertools.count(1)
+        self.count = 0
+        self.trouble = ""
+        self.is_draining = False
+
+    def prepare(
+        self,
+        scope: Scope,
+        *,
+        replaces: Version | None = None,
+        is_fresh: bool = False,
+        dropped_parts: frozenset[str] = frozenset(),
+    ) -> ScopeWrite:
+        """Return the write that stores what the last step changed."""
+        state, settings = scope.state, self._settings
+        if state.finished_at is not None and state.expires_at is None:
+            is_good = state.status is FlowStatus.SUCCEED
+            kept_ms = settings.succeeded_retention_ms if is_good else settings.failed_retention_ms
+            state.expires_at = state.finished_at + kept_ms
+        state.last_write = f"{self._tag}.{next(self._numbers):x}"
+        write = encode(scope, settings.head_inline_limit_bytes, replaces=replaces, is_fresh=is_fresh)
+        if dropped_parts:
+            write = replace(write, parts={**dict.fromkeys(dropped_parts), **write.parts})
+        return write
+
+    async def commit(self, write: ScopeWrite) -> None:
+        """Raises: RevisionConflict, DuplicateKey, StorageUnavailable."""
+        try:
+            await self._storage.commit(write)
+        except StorageUnavailable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+        self.count += 1
+
+    async def find_out(self, write: ScopeWrite) -> None:
+        """Return when the write stands, sending it again if need be.
+
+        Raises:
+            RevisionConflict, DuplicateKey: it does not stand, and never will.
+            OutcomeLost
+            StorageUnavailable: the server is stopping.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                if await self._stands(write):
+                    return
+            except StorageUnavailable as error:
+                self.trouble = str(error)
+                if self.is_draining and pause_s > _LONGEST_PAUSE_S / 4:
+                    raise StorageUnavailable(str(error), is_unknown=True) from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _stands(self, write: ScopeWrite) -> bool:
+        found = await self._storage.load(write.key)
+        if found is not None and written_by(found) == written_by(write):
+            self.trouble = ""
+            return True
+        now = None if found is None else Version(found.life, found.revision)
+        before = Version(write.life if write.replaces is None else write.replaces, write.expected_revision)
+        if now != (before if write.expected_revision else None):
+            raise OutcomeLost(f"{write.key.execution_id}: the outcome of a write is unknown")
+        try:
+            await self.commit(write)
+        except RevisionConflict:
+            return False  # it arrived between the look and this; look again
+        except DuplicateKey as duplicate:
+            if duplicate.details["execution_id"] != write.key.execution_id:
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def patience(self, tell: Callable[[StorageUnavailable], None], key: ScopeKey) -> Iterator[None]:
+        """Tell those who wait, once it has taken too long, that the outcome is unknown."""
+        handle = asyncio.get_running_loop().call_later(self._settings.patience_s, tell, _unknown(key))
+        try:
+            yield
+        finally:
+            handle.cancel()
+
+    async def within_patience(self, outcome: asyncio.Future[None], key: ScopeKey) -> None:
+        """Wait until it is found out, but not for ever.
+
+        Raises:
+            RevisionConflict, DuplicateKey
+            StorageUnavailable: unknown still.
+        """
+        await asyncio.wait({outcome}, timeout=self._settings.patience_s)
+        if not outcome.done():
+            raise _unknown(key)
+        outcome.result()
+
+
+def _unknown(key: ScopeKey) -> StorageUnavailable:
+    return StorageUnavailable(
+        "the store does not say whether it was stored", is_unknown=True, execution_id=key.execution_id
+    )
