@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_recovery import Server
+from tests.e2e.test_recovery import CHAIN, LOOP, WAIT, Server
 from tests.e2e.test_storage_command import command, mongodb, mongodb_uri
 from tornflow.testing.executor import Reply, ScriptedExecutor
 
@@ -108,6 +108,25 @@ async def test_a_server_brings_it_to_the_end(tmp_path: Path, is_migrated: bool) 
 def ids_of(folder: Path) -> list[str]:
     with closing(sqlite3.connect(f"file:{folder}/flows.db?mode=ro", uri=True)) as db:
         return [row[0] for row in db.execute("SELECT DISTINCT execution_id FROM scope")]
+
+
+async def test_a_store_is_in_order_when_its_server_was_killed_in_the_middle(tmp_path: Path) -> None:
+    async with ScriptedExecutor() as executor:
+        held = asyncio.Event()
+        executor.script("/one", Reply(json={"v": 1}))
+        executor.script("/held", Reply(until=held))
+        server = Server(tmp_path)
+        await server.start()
+        try:
+            for name, text in (("chain", CHAIN), ("loop", LOOP), ("wait", WAIT)):
+                await server.add(text.format(url=executor.url), name)
+            for name, context in (("loop", {"items": list(range(100))}), ("chain", {}), ("wait", {})):
+                await server.submit(name, context)
+            await executor.wait_for_calls("/held", 65)  # the second batch of groups is on its way
+        finally:
+            await server.kill()
+            held.set()
+        assert checked(tmp_path, "sqlite:///flows.db")["executions"] == 3
 
 
 def test_what_somebody_broke_is_listed_with_its_place(tmp_path: Path) -> None:
