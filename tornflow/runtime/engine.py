@@ -101,6 +101,7 @@ class Engine:
             clock=clock.wall_ms,
             compile=lambda descriptor: compile_program(descriptor, transforms),
             gray=self._is_chosen,
+            token=identities.life,
             **settings.catalog,
         )
         self.commits = Commits(storage, _commit_settings(settings), node_id[:12])
