@@ -55,7 +55,7 @@ def _check_done(world: World, request: Request, seen: Seen) -> str:
                 return "acknowledged, and not stored"
             return _check_version(world, request)
         case "terminate" | "complete":
-            if not _any(seen, _is_over):
+            if not _any(seen, _is_over) and not _was_revived(world, request):
                 return "acknowledged, and it had not ended"
         case "pause":
             if not _any(seen, lambda one: _is_over(one) or (one.state is not None and one.state.is_paused)):
@@ -193,3 +193,14 @@ def _has_living_children(world: World, request: Request) -> bool:
                 if not state.status.is_completed:
                     return True
     return False
+
+
+def _was_revived(world: World, request: Request) -> bool:
+    """An end and a redo that arrive together are one step: nothing in between is ever stored."""
+    return any(
+        one.kind == "redo"
+        and one.execution_id == request.execution_id
+        and one.since <= request.until
+        and (not one.until or one.until >= request.since)
+        for one in world.outside.requests
+    )
