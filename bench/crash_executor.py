@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from urllib.parse import urlsplit
 
 from bench.wire import Broken, Client, Request, answer, listen
@@ -14,7 +15,9 @@ CALLBACK_DELAY_S = 0.1
 RETRY_PAUSE_S = 0.05
 CALLBACK_TRIES = 2_400
 CALLS_AT_ONCE = 64
-_DONE = ("repeated finish", "is finished")
+_DONE = ("repeated finish", "is finished", "is over")
+_FIRST = re.compile(rb"\D1$")
+"""The idempotency key of a first attempt: its number comes last."""
 _ACK = answer(b"{}")
 _FAILED = answer(b'{"result_type":"FAILED","code":"again"}')
 
@@ -77,7 +80,7 @@ class Executor:
             b = int(body["a"]) * 7 + number
             self._call_back_later(request.header(b"x-callback-url").decode(), b'{"result_type":"SUCCESS","b":%d}' % b)
             return _ACK
-        if number % 3 == 0 and key.endswith(b"/1"):
+        if number % 3 == 0 and _FIRST.search(key):
             return _FAILED
         self.ended.add(number)
         return answer(b'{"c":%d}' % (int(body["b"]) * 5 + number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.lab import Lab, Store, watch
@@ -62,10 +63,10 @@ async def run_bare(lab: Lab, kind: str, rhythm: Rhythm) -> Window:
         lab.clear(store)
 
 
-async def run_server(lab: Lab, kind: str, rhythm: Rhythm) -> tuple[Window, Verdict]:
-    """Measure the server once, on an empty store, and check what it did."""
+async def run_server(lab: Lab, kind: str, rhythm: Rhythm, repo: Path | None = None) -> tuple[Window, Verdict]:
+    """Measure the server once, on an empty store, and check what it did. ``repo``: another checkout than the lab's."""
     store = lab.store(kind)
-    return await _run(lab, store, rhythm, [])
+    return await _run(lab, store, rhythm, [], repo)
 
 
 async def run_stand_in(lab: Lab, rhythm: Rhythm) -> Window:
@@ -75,10 +76,12 @@ async def run_stand_in(lab: Lab, rhythm: Rhythm) -> Window:
     return window
 
 
-async def _run(lab: Lab, store: Store, rhythm: Rhythm, command: Sequence[str]) -> tuple[Window, Verdict]:
+async def _run(
+    lab: Lab, store: Store, rhythm: Rhythm, command: Sequence[str], repo: Path | None = None
+) -> tuple[Window, Verdict]:
     greeter = Greeter()
     await greeter.start()
-    server = lab.server(store, command=command)
+    server = lab.server(store, command=command, repo=repo)
     await lab.settle()
     try:
         await server.start()

@@ -205,9 +205,8 @@ def _progress(row: dict[str, Any]) -> str:
 def _verdicts(kind: str, rows: Sequence[dict[str, Any]]) -> list[tuple[bool, str]]:
     first, last = rows[0], rows[-1]
     verdicts = []
-    if kind != "memory":  # there the results themselves stay in memory
-        text = f"{kind}: peak memory grows by {last['peak MB more']:.0f} MB, less than {GROWTH_GOAL_MB:g} asked"
-        verdicts.append((last["peak MB more"] < GROWTH_GOAL_MB, text))
+    text = f"{kind}: peak memory grows by {last['peak MB more']:.0f} MB, less than {GROWTH_GOAL_MB:g} asked"
+    verdicts.append((last["peak MB more"] < GROWTH_GOAL_MB, text))
     ratio = last["us/item"] / first["us/item"]
     text = f"{kind}: an item of {last['items']:,} takes {ratio:.2f} times one of {first['items']:,}"
     verdicts.append((ratio <= RATIO_GOAL, f"{text}, at most {RATIO_GOAL:g} asked"))

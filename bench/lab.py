@@ -72,9 +72,12 @@ class Lab:
             self._database = self.exits.enter_context(database())
         return self._database
 
-    def server(self, store: Store, settings: Sequence[str] = (), command: Sequence[str] = ()) -> Server:
-        """A server that is stopped with the lab at the latest."""
-        server = Server(self.python, self.repo, store.url, store.folder, [*settings, *self.server_settings], command)
+    def server(
+        self, store: Store, settings: Sequence[str] = (), command: Sequence[str] = (), repo: Path | None = None
+    ) -> Server:
+        """A server that is stopped with the lab at the latest; ``repo``: of another checkout than the lab's."""
+        given = [*settings, *self.server_settings]
+        server = Server(self.python, repo or self.repo, store.url, store.folder, given, command)
         self.exits.callback(server.stop)
         return server
 

@@ -27,6 +27,7 @@ from tornflow.runtime.codec import encode
 
 INLINE_LIMIT_BYTES = 16_384
 _SOME_TIME = 1_750_000_000_000
+_GENERATION = ("bench",)
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _fastest(program: Program, repeats: int, together: int) -> dict[str, float]:
 
 def _run(program: Program, together: int) -> list[tuple[float, float]]:
     """Return the seconds of applying and of encoding, turn by turn."""
-    state = ScopeState(ScopeKey("bench:steps_c_1"), program.descriptor.md5)
+    state = ScopeState(ScopeKey("bench:steps_c_1"), program.descriptor.md5, generation=_GENERATION)
     state.context = {"a": 1}
     scope = Scope(state, program, Rules(), is_new=True)
     took: list[tuple[float, float]] = []
@@ -84,7 +85,7 @@ def _turn(scope: Scope, events: Sequence[Event], took: list[tuple[float, float]]
     started = time.perf_counter()
     commands = step(scope, events)
     stepped = time.perf_counter()
-    encode(scope, "bench", INLINE_LIMIT_BYTES)
+    encode(scope, INLINE_LIMIT_BYTES)
     took.append((stepped - started, time.perf_counter() - stepped))
     scope.saved()
     return commands
@@ -93,7 +94,7 @@ def _turn(scope: Scope, events: Sequence[Event], took: list[tuple[float, float]]
 def _answer(command: Command) -> Event | None:
     match command:
         case DispatchTask(task=name, attempt=attempt):
-            return AttemptEnded(_SOME_TIME, name, attempt, {"a": 1})
+            return AttemptEnded(_SOME_TIME, name, attempt, _GENERATION, {"a": 1})
         case Continue():
             return Continued(_SOME_TIME)
         case _:

@@ -2,13 +2,15 @@
 
 scopes   _id  text of execution id and path (``joined``)
          r    revision            g  generation: the token of the write that created this incarnation
-         b    head                o  owner, null     d  due_at, null     s  summary (roots only)     k  idempotency key
+         L    life; missing: ""   o  owners, a list (schema 1: a text or null)
+         b    head                d  due_at, null     s  summary (roots only)     k  idempotency key
          h    tokens of the last writes, by revision modulo 8: tells afterwards whether an interrupted write arrived
          l    log of part changes that are not yet in ``parts``: [{r, p: [[name, body | null], ...]}]
-         sp   true once parts were moved out         z  true while scopes of an earlier incarnation must be removed
+         sp   true once parts were moved out         z  true while what hangs on this root must be removed:
+         og   with ``z``: the earlier generation, whose parts must go
+         t    token of the removal, in a *tombstone*: a root with r = -1, which is none to every reader (see removal.py)
          x    only in one sentinel document, under a unique index (see ``update_of``)
 parts    _id  "<generation>:<name>"    r  revision that wrote it    v  body, null when deleted
-graves   _id  scope id    g  generation whose parts must go once no head names it    at  milliseconds
 records  _id  text of kind and key     key, body
 nodes    _id  node id     started_at, seen_at, address
 meta     _id  "schema"    version
@@ -20,22 +22,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import ExecutionQuery, ScopeWrite, Summary
+from tornflow.spi.storage import ExecutionQuery, ScopeWrite, Summary, Target
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 1
 TOKEN_SLOTS = 8
+TOMBSTONE = -1  # in place of a revision: no write expects it
 SENTINEL: Document = {"_id": "", "x": 1}
 _LEAST = -(2**63)
 _FIELDS = {
-    "business": "s.b", "feature": "s.f", "code": "s.c", "family": "s.fam", "workflow_name": "s.w", "parent_id": "s.p"
+    "business": "s.b", "feature": "s.f", "code": "s.c", "family": "s.fam", "workflow_name": "s.w", "parent_id": "s.p",
 }  # fmt: skip
 
 INDEXES: list[Document] = [
     {"name": "sentinel", "key": {"x": 1}, "unique": True, "sparse": True},
     {"name": "idempotency", "key": {"k": 1}, "unique": True, "sparse": True},
-    {"name": "owner", "key": {"o": 1}, "partialFilterExpression": {"o": {"$gt": ""}}},
+    {"name": "owners", "key": {"o": 1, "_id": 1}, "partialFilterExpression": {"o": {"$gt": ""}}},
     {"name": "due", "key": {"d": 1}, "partialFilterExpression": {"d": {"$gte": _LEAST}}},
     {"name": "purge", "key": {"z": 1}, "sparse": True},
     {"name": "time", "key": {"s.at": -1, "s.e": -1}, "partialFilterExpression": {"s.at": {"$gte": _LEAST}}},
@@ -50,6 +52,11 @@ INDEXES: list[Document] = [
         "partialFilterExpression": {"s.at": {"$gte": _LEAST}},
     },
     {"name": "expiry", "key": {"s.exp": 1}, "partialFilterExpression": {"s.exp": {"$gte": _LEAST}}},
+    {
+        "name": "descriptor",
+        "key": {"s.md5": 1, "s.at": -1, "s.e": -1},
+        "partialFilterExpression": {"s.md5": {"$gt": ""}},
+    },
     {"name": "parent", "key": {"s.p": 1}, "partialFilterExpression": {"s.p": {"$gt": ""}}},
 ]
 
@@ -76,12 +83,13 @@ def split(id_: str) -> ScopeKey:
     return ScopeKey(rest[: int(length)], rest[int(length) :])
 
 
-def update_of(write: ScopeWrite, token: int) -> Update:
+def update_of(write: ScopeWrite, token: int, replaced: int | None = None) -> Update:
     """Compare-and-set in one statement whose failure is visible.
 
-    The filter names the expected revision, and the statement is an upsert. If it does not match, MongoDB tries to
-    insert, which must break a unique index: ``_id`` when the scope exists with another revision, the sentinel's ``x``
-    when it does not exist at all. So the answer lists every loser by its index, and nobody has to read again.
+    The filter names the expected revision and life, for a fresh write also the generation that it ``replaced``, and the
+    statement is an upsert. If it does not match, MongoDB tries to insert, which must break a unique index: ``_id`` when
+    the scope exists in another state, the sentinel's ``x`` when it does not exist at all. So the answer lists every
+    loser by its index, and nobody has to read again.
     """
     expected = write.expected_revision
     revision = expected + 1
@@ -89,19 +97,25 @@ def update_of(write: ScopeWrite, token: int) -> Update:
     changes: Document = {
         "r": revision,
         "b": write.head,
-        "o": write.owner,
+        "o": list(write.owners),
         "d": write.due_at,
         f"h.{revision % TOKEN_SLOTS}": token,
     }
     update: Document = {"$set": changes}
     if write.summary is not None:
-        changes["s"] = _summary_document(write.summary)
+        changes["s"] = summary_document(write.summary)
+    found: Document = {"_id": id_, "r": expected}
     if expected:
+        found["L"] = life_is(write.life if write.replaces is None else write.replaces)
         update["$setOnInsert"] = {"x": 1}
+    if write.replaces is not None or not expected:
+        changes["L"] = write.life
     parts_size = sum(len(name) + len(body or b"") + 16 for name, body in write.parts.items()) if write.parts else 0
     entry = {"r": revision, "p": [[n, v] for n, v in write.parts.items()]} if write.parts else None
     if write.is_fresh:
-        changes.update(g=token, sp=False, z=True, l=[entry] if entry else [])
+        changes.update(g=token, sp=False, z=True, l=[entry] if entry else [], og=replaced)
+        if replaced is not None:
+            found["g"] = replaced
         if write.idempotency_key is None:
             update["$unset"] = {"k": ""}
     elif entry is not None:
@@ -110,14 +124,42 @@ def update_of(write: ScopeWrite, token: int) -> Update:
         changes["g"] = token
     if write.idempotency_key is not None and (write.is_fresh or not expected):
         changes["k"] = write.idempotency_key
-    statement = {"q": {"_id": id_, "r": expected}, "u": update, "upsert": True}
+    statement = {"q": found, "u": update, "upsert": True}
     return Update(id_, write, token, statement, len(write.head) + parts_size, parts_size)
+
+
+def tombstone_of(target: Target, token: int) -> Document:
+    """An operation that makes a root a tombstone; it fails visibly, as ``update_of`` says."""
+    return {
+        "q": {"_id": joined(target.execution_id, ""), "r": target.revision, "L": life_is(target.life)},
+        "u": {
+            "$set": {"r": TOMBSTONE, "t": token, "z": True, "o": [], "d": None},
+            "$unset": {"s": "", "k": "", "b": "", "l": "", "h": ""},
+            "$setOnInsert": {"x": 1},
+        },
+        "upsert": True,
+    }
+
+
+def life_is(life: str) -> Any:
+    """A condition on ``L``. Documents of schema 1 have none, and their life is ""."""
+    return life if life else {"$in": ["", None]}
+
+
+def life_of(document: Document) -> str:
+    return str(document.get("L", ""))
+
+
+def owners_of(document: Document) -> tuple[str, ...]:
+    owners = document["o"]
+    return (owners,) if isinstance(owners, str) else tuple(owners or ())
 
 
 def summary_of(document: Document) -> Summary:
     s = document["s"]
     return Summary(
-        s["e"], s["b"], s["f"], s["st"], s["at"], s["fin"], s["exp"], s["c"], s["fam"], s["w"], s["p"]
+        s["e"], s["b"], s["f"], s["st"], s["at"], s["fin"], s["exp"], s["c"], s["fam"], s["w"], s["p"],
+        s.get("md5", ""),
     )  # fmt: skip
 
 
@@ -154,6 +196,8 @@ def filter_of(query: ExecutionQuery) -> Document:
     for name, place in _FIELDS.items():
         if (value := getattr(query, name)) is not None:
             found[place] = value
+    if query.descriptor_md5 is not None:
+        found["s.md5"] = query.descriptor_md5 or {"$in": ["", None]}
     return found
 
 
@@ -162,9 +206,9 @@ def below(moment: int) -> Document:
     return {"$gte": _LEAST, "$lt": moment}
 
 
-def _summary_document(s: Summary) -> Document:
+def summary_document(s: Summary) -> Document:
     return {
         "e": s.execution_id, "b": s.business, "f": s.feature, "st": s.status, "at": s.submitted_at,
         "fin": s.finished_at, "exp": s.expires_at, "c": s.code, "fam": s.family, "w": s.workflow_name,
-        "p": s.parent_id,
+        "p": s.parent_id, "md5": s.descriptor_md5,
     }  # fmt: skip

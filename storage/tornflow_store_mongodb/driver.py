@@ -38,6 +38,7 @@ BAD_VALUE = (BSONError, ValueError, TypeError, OverflowError)  # raised while en
 REFUSED = PyMongoError
 DUPLICATE = 11000
 _ACCESS_CODES = (13, 18, 8000)  # not allowed, wrong password
+_GONE_CODES = (26, 27)  # no such collection, no such index
 _PAUSE_S = 0.1
 
 
@@ -80,23 +81,37 @@ class Driver:
         Duplicate keys are left in the answer's ``writeErrors``.
 
         Raises:
-            StorageUnavailable: no server, refused, or interrupted for longer than ``retry_ms``.
+            StorageUnavailable: no server, refused, or interrupted for longer than ``retry_ms``; ``is_unknown`` if one
+                of the tries may have arrived.
             StorageError: a value that BSON cannot hold.
         """
-        deadline = asyncio.get_running_loop().time() + self._retry_s
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._retry_s
+        is_unsure = False
         while True:
             try:
                 answer = await self.send(command)
                 if "writeConcernError" not in answer:
-                    return _without_failures(answer)
+                    return _without_failures(answer, is_unsure)
                 error: Exception = StorageUnavailable(f"MongoDB: {answer['writeConcernError'].get('errmsg')}")
             except INTERRUPTED as interruption:
                 error = interruption
             except (REFUSED, *BAD_VALUE) as refusal:
-                raise translate(refusal) from refusal
-            if isinstance(error, NOT_SENT) or asyncio.get_running_loop().time() > deadline:
-                raise translate(error) from error
+                raise translate(refusal, is_unsure) from refusal
+            is_unsure = is_unsure or not isinstance(error, NOT_SENT)
+            if isinstance(error, NOT_SENT) or loop.time() > deadline:
+                raise translate(error, is_unsure) from error
             await asyncio.sleep(_PAUSE_S)
+
+    async def drop(self, command: Mapping[str, Any]) -> None:
+        """Run a command that drops something, which may be gone."""
+        try:
+            await self.send(command)
+        except OperationFailure as error:
+            if error.code not in _GONE_CODES:
+                raise translate(error) from error
+        except (REFUSED, *BAD_VALUE) as error:
+            raise translate(error) from error
 
     async def ask(self, command: Mapping[str, Any]) -> Document:
         """Run a reading command with majority read concern."""
@@ -129,15 +144,17 @@ class Driver:
             raise translate(error) from error
 
 
-def translate(error: Exception) -> StorageError:
-    """Our word for what went wrong in the client library."""
-    if isinstance(error, StorageError):
+def translate(error: Exception, is_unknown: bool = False) -> StorageError:
+    """Our word for what went wrong in the client library. ``is_unknown``: a write, which may have arrived."""
+    if isinstance(error, StorageError) and not is_unknown:
         return error
+    if isinstance(error, StorageError):
+        return StorageUnavailable(str(error), is_unknown=True)
     if isinstance(error, BAD_VALUE) and not isinstance(error, PyMongoError):
         return StorageError(f"MongoDB cannot store this: {error}")
     if isinstance(error, OperationFailure) and error.code in _ACCESS_CODES:
-        return StorageUnavailable(f"MongoDB refuses access: {error}", cause="access")
-    return StorageUnavailable(f"MongoDB: {error}", cause=type(error).__name__)
+        return StorageUnavailable(f"MongoDB refuses access: {error}", is_unknown=is_unknown, cause="access")
+    return StorageUnavailable(f"MongoDB: {error}", is_unknown=is_unknown, cause=type(error).__name__)
 
 
 def _client(uri: str, settings: MongoSettings) -> Any:
@@ -157,8 +174,8 @@ def _client(uri: str, settings: MongoSettings) -> Any:
     return AsyncMongoClient(uri, **options)
 
 
-def _without_failures(answer: Document) -> Document:
+def _without_failures(answer: Document, is_unsure: bool) -> Document:
     for error in answer.get("writeErrors", ()):
         if error["code"] != DUPLICATE:
-            raise StorageUnavailable(f"MongoDB: {error.get('errmsg')}", code=error["code"])
+            raise StorageUnavailable(f"MongoDB: {error.get('errmsg')}", is_unknown=is_unsure, code=error["code"])
     return answer

@@ -5,32 +5,45 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
-from tornflow.errors import ConfigError, StorageError, StorageUnavailable
+from tornflow.errors import StorageError, StorageUnavailable
 from tornflow.model.execution import ScopeKey
-from tornflow.spi.storage import DueScope, ExecutionQuery, NodeBeat, Record, ScopeWrite, StoredScope, Summary
-from tornflow_store_mongodb import parts
+from tornflow.spi.storage import (
+    DueScope,
+    ExecutionQuery,
+    NodeBeat,
+    Record,
+    ScopeWrite,
+    StoredRecord,
+    StoredScope,
+    Summary,
+    Target,
+    Version,
+)
+from tornflow_store_mongodb import copying, parts, reading, removal
 from tornflow_store_mongodb.documents import (
-    INDEXES,
-    SCHEMA_VERSION,
-    SENTINEL,
-    Update,
+    TOMBSTONE,
     below,
     filter_of,
     joined,
+    life_of,
     prefix_range,
     split,
     summary_of,
     update_of,
 )
-from tornflow_store_mongodb.driver import DUPLICATE, Driver
+from tornflow_store_mongodb.driver import Driver
+from tornflow_store_mongodb.schema import prepare
 from tornflow_store_mongodb.settings import MongoSettings
 from tornflow_store_mongodb.writer import Writer
 
 _MAX_WRITE_BYTES = 12 << 20  # a document takes 16 MB; the rest is for the log
 _MOVES_AT_ONCE = 4
+_SWEEP_S = 60.0  # between looks for removals that other processes left half done
+
+T = TypeVar("T")
 
 
 class MongoStorage:
@@ -46,6 +59,8 @@ class MongoStorage:
         self._writer: Writer | None = None
         self._logs: dict[str, tuple[int, int]] = {}  # entries and bytes, least recently written first
         self._moves: dict[str, asyncio.Task[None]] = {}
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._next_sweep = 0.0
         self._move_slots = asyncio.Semaphore(_MOVES_AT_ONCE)
 
     async def open(self) -> None:
@@ -53,8 +68,8 @@ class MongoStorage:
             return
         driver = Driver(self._uri, self._settings)
         try:
-            await _prepare(driver)
-            await parts.sweep(driver)
+            await prepare(driver)
+            await removal.sweep(driver)
         except BaseException:
             await driver.close()
             raise
@@ -68,13 +83,15 @@ class MongoStorage:
             await writer.stop()
         if self._moves:
             await asyncio.gather(*self._moves.values(), return_exceptions=True)
+        while self._writes:
+            await asyncio.wait(self._writes)
         self._connected = None
         if driver is not None:
             await driver.close()
 
     async def ping(self) -> None:
         probe = {"q": {"_id": "probe"}, "u": {"$inc": {"n": 1}}, "upsert": True}
-        await self._driver.write({"update": "meta", "updates": [probe]})
+        await self._write({"update": "meta", "updates": [probe]})
 
     # --- scopes
 
@@ -87,18 +104,22 @@ class MongoStorage:
         if update.size > _MAX_WRITE_BYTES:
             raise StorageError(f"{update.id}: head and parts are {update.size} bytes; the limit is {_MAX_WRITE_BYTES}")
         if write.is_fresh:
-            return await self._begin_afresh(self._writer, update)
+            self._logs.pop(update.id, None)
         revision = await self._writer.submit(update)
         if write.parts:
             self._watch_log(update.id, update.parts_size)
         return revision
 
     async def load(self, key: ScopeKey) -> StoredScope | None:
-        found = await parts.load(self._driver, key)
+        found = await reading.load(self._driver, key)
         if found is None:
             return None
         self._remember_log(joined(*key), parts.log_size(found[1]))
         return found[0]
+
+    async def version(self, key: ScopeKey) -> Version | None:
+        found = await self._driver.find_one("scopes", joined(*key), {"r": 1, "L": 1})
+        return None if found is None or found["r"] == TOMBSTONE else Version(life_of(found), found["r"])
 
     async def children(self, execution_id: str, prefix: str, after: str, limit: int) -> Sequence[ScopeKey]:
         if limit < 1:
@@ -114,11 +135,8 @@ class MongoStorage:
         rows = await self._driver.find("scopes", {"d": below(before)}, {"d": 1}, sort=[("d", 1)], limit=limit)
         return [DueScope(split(row["_id"]), row["d"]) for row in rows]
 
-    async def owned(self, owner: str, limit: int) -> Sequence[ScopeKey]:
-        if limit < 1:
-            return []
-        rows = await self._driver.find("scopes", {"o": owner}, {"_id": 1}, limit=limit)
-        return [split(row["_id"]) for row in rows]
+    async def owned(self, owner: str, limit: int, *, after: ScopeKey | None = None) -> Sequence[ScopeKey]:
+        return await copying.keys(self._driver, {"o": owner}, after, limit)
 
     async def owners(self) -> Sequence[str]:
         answer = await self._driver.ask({"distinct": "scopes", "key": "o", "query": {"o": {"$gt": ""}}})
@@ -128,7 +146,7 @@ class MongoStorage:
 
     async def summary(self, execution_id: str) -> Summary | None:
         document = await self._driver.find_one("scopes", joined(execution_id, ""), {"s": 1})
-        return None if document is None else summary_of(document)
+        return None if document is None or "s" not in document else summary_of(document)
 
     async def execution_for_key(self, idempotency_key: str) -> str | None:
         rows = await self._driver.find("scopes", {"k": idempotency_key}, {"_id": 1}, limit=1)
@@ -151,21 +169,36 @@ class MongoStorage:
         answer = await self._driver.ask({"aggregate": "scopes", "pipeline": pipeline, "cursor": {"batchSize": 1000}})
         return {row["_id"]: row["n"] for row in answer["cursor"]["firstBatch"]}
 
-    async def delete_execution(self, execution_id: str) -> bool:
-        return await parts.delete(self._driver, execution_id)
+    async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
+        return await self._carry_through(self._delete(targets))
 
-    async def expired(self, before: int, limit: int) -> Sequence[str]:
+    async def delete_strays(self, execution_id: str, life: str) -> int:
+        return await self._carry_through(removal.delete_strays(self._driver, execution_id, life))
+
+    async def expired(self, before: int, limit: int) -> Sequence[Target]:
         if limit < 1:
             return []
-        rows = await self._driver.find("scopes", {"s.exp": below(before)}, {"_id": 1}, sort=[("s.exp", 1)], limit=limit)
-        return [split(row["_id"]).execution_id for row in rows]
+        fields = {"r": 1, "L": 1}
+        rows = await self._driver.find("scopes", {"s.exp": below(before)}, fields, sort=[("s.exp", 1)], limit=limit)
+        return [Target(split(row["_id"]).execution_id, life_of(row), row["r"]) for row in rows]
+
+    # --- copying
+
+    async def scan(self, after: ScopeKey | None, limit: int) -> Sequence[StoredRecord]:
+        return await copying.scan(self._driver, after, limit)
+
+    async def restore(self, records: Sequence[StoredRecord]) -> None:
+        await self._carry_through(copying.restore(self._driver, records, self._new_token))
+
+    async def record_kinds(self) -> Sequence[str]:
+        return await copying.record_kinds(self._driver)
 
     # --- records
 
     async def put_record(self, kind: str, key: str, body: bytes) -> None:
         update = {"q": {"_id": joined(kind, key)}, "u": {"$set": {"key": key, "body": body}}, "upsert": True}
         while True:  # two first puts of one key may meet; the second then finds the document
-            answer = await self._driver.write({"update": "records", "updates": [update]})
+            answer = await self._write({"update": "records", "updates": [update]})
             if "writeErrors" not in answer:
                 return
 
@@ -184,21 +217,24 @@ class MongoStorage:
 
     async def delete_record(self, kind: str, key: str) -> bool:
         delete = {"q": {"_id": joined(kind, key)}, "limit": 1}
-        return bool((await self._driver.write({"delete": "records", "deletes": [delete]}))["n"])
+        return bool((await self._write({"delete": "records", "deletes": [delete]}))["n"])
 
     # --- nodes
 
-    async def beat(self, beat: NodeBeat) -> None:
+    async def beat(self, beat: NodeBeat) -> bool:
         values = {"started_at": beat.started_at, "seen_at": beat.seen_at, "address": beat.address}
-        update = {"q": {"_id": beat.node_id}, "u": {"$set": values}, "upsert": True}
-        await self._driver.write({"update": "nodes", "updates": [update]})
+        update = {"q": {"_id": beat.node_id}, "u": {"$set": values}}
+        if (await self._write({"update": "nodes", "updates": [update]}))["n"]:
+            return True
+        await self._write({"update": "nodes", "updates": [{**update, "upsert": True}]})
+        return False
 
     async def nodes(self) -> Sequence[NodeBeat]:
         rows = await self._driver.find("nodes", {})
         return [NodeBeat(row["_id"], row["started_at"], row["seen_at"], row["address"]) for row in rows]
 
     async def forget_node(self, node_id: str) -> None:
-        await self._driver.write({"delete": "nodes", "deletes": [{"q": {"_id": node_id}, "limit": 1}]})
+        await self._write({"delete": "nodes", "deletes": [{"q": {"_id": node_id}, "limit": 1}]})
 
     # --- inside
 
@@ -208,22 +244,30 @@ class MongoStorage:
             raise _closed()
         return self._connected
 
-    async def _begin_afresh(self, writer: Writer, update: Update) -> int:
-        """One document changes atomically; what hung on the earlier incarnation goes before the caller is answered,
-        and is unreachable from then on even if this process dies in between (mark ``z``, graves)."""
-        before = await self._driver.find_one("scopes", update.id, {"g": 1})
-        old = [before] if before is not None else []
-        await parts.bury(self._driver, old)
-        try:
-            revision = await writer.submit(update)
-        except StorageError:
-            if old:
-                await parts.fill_graves(self._driver, old)
-            raise
-        await parts.clear_graves(self._driver, old)
-        await parts.purge(self._driver, update.write.key.execution_id)
-        self._logs.pop(update.id, None)
-        return revision
+    async def _write(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._carry_through(self._driver.write(command))
+
+    async def _carry_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a write that goes on when the caller is cancelled: it would be cut anywhere, even within a message."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._forget_write)
+        return await asyncio.shield(task)
+
+    def _forget_write(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when the caller is gone
+
+    async def _delete(self, targets: Sequence[Target]) -> list[bool]:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_S
+            await removal.sweep(self._driver)
+        return await removal.delete(self._driver, targets, self._new_token)
+
+    def _new_token(self) -> int:
+        return next(self._tokens)
 
     def _watch_log(self, id_: str, size: int) -> None:
         entries, total = self._logs.pop(id_, (0, 0))
@@ -255,24 +299,6 @@ class MongoStorage:
             return
         self._logs.pop(id_, None)
         await parts.move_out(driver, id_)
-
-
-async def _prepare(driver: Driver) -> None:
-    meta = await driver.find_one("meta", "schema")
-    if meta is not None and meta["version"] > SCHEMA_VERSION:
-        raise ConfigError(
-            f"storage: the database was written by a newer tornflow (schema {meta['version']}, this one knows "
-            f"{SCHEMA_VERSION}); upgrade this server or choose another database",
-            field="storage",
-        )
-    await driver.write({"createIndexes": "scopes", "indexes": INDEXES})
-    await _put_once(driver, "scopes", SENTINEL)
-    await _put_once(driver, "meta", {"_id": "schema", "version": SCHEMA_VERSION})
-
-
-async def _put_once(driver: Driver, collection: str, document: dict[str, Any]) -> None:
-    answer = await driver.write({"insert": collection, "documents": [document]})
-    assert all(error["code"] == DUPLICATE for error in answer.get("writeErrors", ()))
 
 
 def _check_create(write: ScopeWrite) -> None:

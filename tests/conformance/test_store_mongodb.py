@@ -8,15 +8,24 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 
 from tornflow.errors import ConfigError, RevisionConflict, StorageError, StorageUnavailable
-from tornflow.spi.storage import Storage
+from tornflow.spi.storage import (
+    ExecutionQuery,
+    ScopeWrite,
+    Storage,
+    StoredRecord,
+    StoredScope,
+    Summary,
+    Target,
+    Version,
+)
 from tornflow.testing.storage import Place, StorageConformance
 from tornflow.testing.storage_scopes import ScopeTests
-from tornflow.testing.storage_support import change, creation, key, outcomes, scenario
+from tornflow.testing.storage_support import change, creation, key, outcomes, scenario, summary
 from tornflow_store_mongodb import MongoStorage, open_storage
-from tornflow_store_mongodb.documents import joined
+from tornflow_store_mongodb.documents import filter_of, joined, tombstone_of
 
 OPENER = "tornflow_store_mongodb:open_storage"
 # PyMongo's asynchronous client forgets a socket when close() meets a connection that is just being made.
@@ -175,9 +184,9 @@ async def test_nothing_is_left_of_deleted_and_restarted_executions(storage: Mong
     await asyncio.gather(*storage._moves.values())
     await storage.commit(creation(path="loop_0"))
     await storage.commit(change(260, is_fresh=True, summary=creation().summary))
-    await storage.delete_execution(key().execution_id)
-    left = [await storage._driver.find(c, {"_id": {"$ne": ""}}) for c in ("scopes", "parts", "graves")]
-    assert left == [[], [], []]
+    assert await storage.delete_executions([Target(key().execution_id, "", 261)]) == [True]
+    left = [await storage._driver.find(c, {"_id": {"$ne": ""}}) for c in ("scopes", "parts")]
+    assert left == [[], []]
 
 
 @scenario
@@ -190,6 +199,223 @@ async def test_what_a_crash_in_a_fresh_start_leaves_is_finished_by_whoever_loads
     assert await storage.load(key()) is not None
     assert await storage.load(key(path="loop_0")) is None
     assert await storage.commit(creation(path="loop_0", head=b"new")) == 1
+
+
+# --- crashes in a removal or a fresh start: the process ends after so many writes
+
+
+class Dying:
+    """Lets some commands pass, then cuts every connection for good."""
+
+    def __init__(self, storage: MongoStorage, passing: int) -> None:
+        self._send = storage._driver.send
+        self._left = passing
+        storage._driver.send = self  # type: ignore[method-assign]
+
+    async def __call__(self, command: Any) -> Any:
+        if self._left == 0:
+            raise AutoReconnect("the process has ended")
+        self._left -= 1
+        return await self._send(command)
+
+
+async def _large(storage: Storage, life: str) -> None:
+    """An execution with moved parts and logs, in its root and in groups; revision 6."""
+    await storage.commit(creation("e", life=life, idempotency_key="k", parts={"a": b"old"}, owners=("n",), due_at=1))
+    for path in ("loop_0", "loop_1"):
+        await storage.commit(creation("e", path, life=life, owners=("n",), due_at=1))
+    for n in range(1, 6):
+        for path in ("", "loop_0"):
+            await storage.commit(change(n, "e", path, life=life, parts={f"p{n}": b"old"}, owners=("n",), due_at=1))
+    await asyncio.gather(*storage._moves.values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("passing", range(7))
+@scenario
+async def test_a_removal_that_breaks_anywhere_can_be_finished_by_anybody(
+    url: str, storage: MongoStorage, passing: int
+) -> None:
+    dying = open_storage(url, {"log_entries": 2, "retry_ms": 1})
+    assert isinstance(dying, MongoStorage)
+    await dying.open()
+    await _large(dying, "A")
+    Dying(dying, passing)
+    (broken,) = await outcomes(dying.delete_executions([Target("e", "A", 6)]))
+    await dying.close()
+    assert broken == [True] if passing == 6 else broken.is_unknown  # six writes are all it takes
+    whole = await storage.load(key("e"))
+    if passing == 0:
+        assert whole is not None and len(whole.parts) == 6 and await storage.execution_for_key("k") == "e"
+        assert list(await storage.delete_executions([Target("e", "A", 6)])) == [True]
+    assert await storage.load(key("e")) is None and await storage.summary("e") is None
+    assert await storage.execution_for_key("k") is None
+    assert list(await storage.delete_executions([Target("e", "A", 6)])) == [False]
+    assert await storage.commit(creation("e", life="B", idempotency_key="k", head=b"new")) == 1
+    assert [r.scope.key.path for r in await storage.scan(None, 9)] == [""]
+    assert list(await storage.owners()) == [] and await storage._driver.find("parts", {}) == []
+
+
+@pytest.mark.parametrize("passing", range(1, 6))
+@scenario
+async def test_what_a_broken_removal_left_is_removed_by_the_next_one(
+    url: str, storage: MongoStorage, passing: int
+) -> None:
+    dying = open_storage(url, {"log_entries": 2, "retry_ms": 1})
+    assert isinstance(dying, MongoStorage)
+    await dying.open()
+    await _large(dying, "A")
+    Dying(dying, passing)
+    await outcomes(dying.delete_executions([Target("e", "A", 6)]))
+    await dying.close()
+    await storage.delete_executions([Target("other", "A", 1)])
+    left = [await storage._driver.find(c, {"_id": {"$ne": ""}}) for c in ("scopes", "parts")]
+    assert left == [[], []]
+
+
+@pytest.mark.parametrize("passing", range(7))
+@scenario
+async def test_a_fresh_start_that_breaks_anywhere_has_happened_or_not(
+    url: str, storage: MongoStorage, passing: int
+) -> None:
+    dying = open_storage(url, {"log_entries": 2, "retry_ms": 1})
+    assert isinstance(dying, MongoStorage)
+    await dying.open()
+    await _large(dying, "A")
+    Dying(dying, passing)
+    fresh = change(6, "e", life="B", replaces="A", is_fresh=True, summary=summary("e"), parts={"b": b"new"})
+    (result,) = await outcomes(dying.commit(fresh))
+    await dying.close()
+    assert result == 7 if passing == 6 else result.is_unknown
+    stored = await storage.load(key("e"))
+    assert stored is not None
+    if passing == 0:
+        assert stored.life == "A" and len(stored.parts) == 6
+        assert len(await storage.scan(None, 9)) == 3
+        assert await storage.commit(fresh) == 7
+        stored = await storage.load(key("e"))
+    assert stored == StoredScope(key("e"), 7, b"{}", {"b": b"new"}, life="B")
+    assert [r.scope.key.path for r in await storage.scan(None, 9)] == [""]
+    assert await storage._driver.find("parts", {}) == []
+    assert await storage.commit(creation("e", "loop_0", life="B")) == 1
+
+
+@scenario
+async def test_a_tombstone_is_nothing_to_every_reader(storage: MongoStorage) -> None:
+    await storage.commit(creation("e", life="A", idempotency_key="k", owners=("n",), due_at=1, parts={"a": b"1"}))
+    await storage._driver.write({"update": "scopes", "updates": [tombstone_of(Target("e", "A", 1), 7)]})
+    assert await storage.load(key("e")) is None and await storage.version(key("e")) is None
+    assert await storage.summary("e") is None and await storage.execution_for_key("k") is None
+    assert list(await storage.executions(ExecutionQuery())) == [] == list(await storage.scan(None, 9))
+    assert list(await storage.due(9, 9)) == list(await storage.owners()) == list(await storage.owned("n", 9)) == []
+    for late in (change(1, "e", life="A"), change(1, "e", life="B", replaces="A", is_fresh=True, summary=summary("e"))):
+        with pytest.raises(RevisionConflict):
+            await storage.commit(late)
+    await storage.restore([StoredRecord(StoredScope(key("e"), 5, b"", {}, "B"), summary("e"), "k")])
+    assert await storage.version(key("e")) == Version("B", 5)
+
+
+# --- what is unknown
+
+
+@scenario
+async def test_a_result_that_cannot_be_looked_up_is_unknown(url: str, storage: MongoStorage) -> None:
+    await storage.commit(creation("e"))
+    send, find_one = storage._driver.send, storage._driver.find_one
+    cuts = iter([True])
+
+    async def cut_once(command: Any) -> Any:
+        answer = await send(command)
+        if next(cuts, False):
+            raise AutoReconnect("cut after it arrived")
+        return answer
+
+    async def no_look(*args: Any) -> Any:
+        raise StorageUnavailable("no primary")
+
+    storage._driver.send, storage._driver.find_one = cut_once, no_look  # type: ignore[method-assign]
+    with pytest.raises(StorageUnavailable) as caught:
+        await storage.commit(change(1, "e"))
+    storage._driver.send, storage._driver.find_one = send, find_one  # type: ignore[method-assign]
+    assert caught.value.is_unknown and await storage.version(key("e")) == Version("", 2)
+
+
+@pytest.mark.parametrize(("error", "is_unknown"), [(AutoReconnect, True), (ServerSelectionTimeoutError, False)])
+@scenario
+async def test_plain_writes_say_whether_they_may_have_arrived(
+    url: str, storage: MongoStorage, error: type[Exception], is_unknown: bool
+) -> None:
+    hasty = open_storage(url, {"retry_ms": 1})
+    assert isinstance(hasty, MongoStorage)
+    await hasty.open()
+
+    async def cut(command: Any) -> Any:
+        raise error("cut")
+
+    hasty._driver.send = cut  # type: ignore[method-assign]
+    writes = [hasty.put_record("k", "a", b""), hasty.delete_record("k", "a"), hasty.ping(), hasty.commit(creation())]
+    for result in await outcomes(*writes, hasty.delete_executions([Target("e", "", 1)])):
+        assert isinstance(result, StorageUnavailable) and result.is_unknown is is_unknown
+    await hasty.close()
+
+
+# --- schema
+
+
+@scenario
+async def test_a_database_of_schema_1_is_taken_over_as_it_is(
+    url: str, storage: MongoStorage, database: tuple[str, MongoClient[dict[str, Any]]]
+) -> None:
+    await storage.close()
+    name, client = database
+    db = client[name]
+    about = {"e": "e", "b": "shop", "f": "order", "st": "running", "at": 5, "fin": None, "exp": None, "c": None,
+             "fam": "rill", "w": None, "p": None}  # fmt: skip
+    common = {"d": 7, "h": {"2": 1}, "l": [{"r": 1, "p": [["a", b"1"]]}]}
+    db.scopes.insert_many([
+        {"_id": joined("e", ""), "r": 2, "g": 11, "b": b"root", "o": "n1", "s": about, "k": "key", **common},
+        {"_id": joined("e", "loop_0"), "r": 1, "g": 12, "b": b"group", "o": None, **common},
+    ])  # fmt: skip
+    db.parts.insert_many([{"_id": f"{g}:a", "r": 1, "v": b"1"} for g in (13, 14)])
+    db.graves.insert_one({"_id": "x", "scope": joined("gone", ""), "g": 13, "at": 1})
+    db.scopes.create_index([("o", 1)], name="owner", partialFilterExpression={"o": {"$gt": ""}})
+    db.meta.update_one({"_id": "schema"}, {"$set": {"version": 1}}, upsert=True)
+    servers = [open_storage(url, {"driver": "pymongo"}) for _ in range(3)]
+    await asyncio.gather(*(server.open() for server in servers))
+    try:
+        first, second, third = servers
+        assert await first.load(key("e")) == StoredScope(key("e"), 2, b"root", {"a": b"1"}, "", ("n1",), 7)
+        assert await first.version(key("e", "loop_0")) == Version("", 1)
+        assert list(await first.owners()) == ["n1"] and list(await first.owned("n1", 9)) == [key("e")]
+        (found,) = await second.executions(ExecutionQuery(descriptor_md5=""))
+        assert found == Summary("e", "shop", "order", "running", 5)
+        assert await second.commit(ScopeWrite(key("e"), 2, b"new", life="A", replaces="")) == 3
+        with pytest.raises(RevisionConflict):
+            await third.commit(change(3, "e"))
+        assert await third.commit(change(1, "e", "loop_0", owners=("a", "b"))) == 2
+        assert sorted(await third.owners()) == ["a", "b"]
+        assert [row["_id"] for row in db.parts.find()] == ["14:a"]
+        assert "owner" not in db.scopes.index_information() and "graves" not in db.list_collection_names()
+        assert list(await third.delete_executions([Target("e", "A", 3)])) == [True]
+    finally:
+        await asyncio.gather(*(server.close() for server in servers))
+
+
+@scenario
+async def test_questions_of_every_day_use_indexes(
+    storage: MongoStorage, database: tuple[str, MongoClient[dict[str, Any]]]
+) -> None:
+    await outcomes(*(storage.commit(creation(f"e{n}", owners=("n", "m")[: n % 3])) for n in range(9)))
+    name, client = database
+    filters = [
+        ({"find": "scopes", "filter": {"o": "n", "_id": {"$gt": "2:e1"}}, "sort": {"_id": 1}}, "owners"),
+        ({"distinct": "scopes", "key": "o", "query": {"o": {"$gt": ""}}}, "owners"),
+        ({"find": "scopes", "filter": filter_of(ExecutionQuery(descriptor_md5="m"))}, "descriptor"),
+        ({"find": "scopes", "filter": {"z": True}}, "purge"),
+    ]
+    for question, index in filters:
+        plan = client[name].command({"explain": question, "verbosity": "queryPlanner"})["queryPlanner"]["winningPlan"]
+        assert f"'indexName': '{index}'" in str(plan), (question, plan)
+        assert "COLLSCAN" not in str(plan) and "'stage': 'SORT'" not in str(plan), (question, plan)
 
 
 @scenario

@@ -63,7 +63,7 @@ NODE = "node"
 class Play:
     def __init__(self, flow: str, children: dict[str, str], replies: dict[str, list[str]]) -> None:
         self.now = START
-        self.transforms = Sandbox(now_ms=lambda: self.now, random=lambda: 0.5, clock=None).compile
+        self.transforms = Sandbox(now_ms=lambda: self.now, random=lambda: 0.5).compile
         self.flow = self.compile(flow)
         self.children = {name: self.compile(text) for name, text in children.items()}
         self.replies = {name: list(texts) for name, texts in replies.items()}

@@ -8,8 +8,6 @@ sections 1.4 (sugar, ``endTask``) in test_descriptors_sugar.py, 3 (crashing vali
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.unit.by_hand import RULES, ByHand, function, loop, started

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tornflow.errors import RevisionConflict
@@ -105,13 +107,28 @@ class LifeTests(SuiteFixtures):
 
     @scenario
     async def test_writes_of_one_scope_take_effect_in_the_order_of_the_calls(self, storage: Storage) -> None:
-        """Heads are big and small by turns, so that a store which cuts batches by size has to cut between them."""
+        """Heads are large and small by turns: a store that cuts batches by size may not let the small ones go ahead."""
         await storage.commit(creation("e", life="A"))
         large = b"x" * (5 << 20)
-        heads = [large if n % 2 else b"small" for n in range(8)]
+        heads = [b"small" if n % 2 else large for n in range(8)]
         writes = [storage.commit(change(n, "e", head=head, life="A")) for n, head in enumerate(heads, 1)]
         fillers = [storage.commit(creation(f"f{n}", head=large)) for n in range(3)]
         assert await outcomes(*fillers, *writes) == [1] * 3 + list(range(2, 10))
+
+    @scenario
+    async def test_a_cancelled_caller_does_not_stop_its_write(self, storage: Storage) -> None:
+        await storage.commit(creation("e", life="A"))
+        writes = [
+            change(1, "e", life="A", parts={"a": b"1"}),
+            change(2, "e", life="B", replaces="A", is_fresh=True, summary=summary("e"), parts={"b": b"2"}),
+            change(3, "e", life="B", parts={"c": b"3"}),
+        ]
+        callers = [asyncio.ensure_future(storage.commit(w)) for w in writes]
+        await asyncio.sleep(0)  # lets each of them hand its write over
+        for caller in callers:
+            caller.cancel()
+        assert await storage.commit(change(4, "e", life="B", head=b"5")) == 5
+        assert await storage.load(key("e")) == StoredScope(key("e"), 5, b"5", {"b": b"2", "c": b"3"}, life="B")
 
     @scenario
     async def test_a_fresh_write_keeps_its_place_among_other_writes(self, storage: Storage) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tornflow.errors import RevisionConflict
@@ -99,6 +101,17 @@ class RemovalTests(SuiteFixtures):
             else:
                 assert revision == 1 and stored is not None and (stored.life, stored.parts) == ("B", {})
             assert await storage.load(key(e, "loop_0")) is None
+
+    @scenario
+    async def test_a_cancelled_removal_removes_all_of_an_execution_or_nothing(self, storage: Storage) -> None:
+        await storage.commit(creation("e", life="A", idempotency_key="k"))
+        await outcomes(*(storage.commit(creation("e", f"loop_{n}", life="A")) for n in range(20)))
+        caller = asyncio.ensure_future(storage.delete_executions([Target("e", "A", 1)]))
+        await asyncio.sleep(0)
+        caller.cancel()
+        while await storage.scan(None, 1):  # the removal was on its way: it ends, or this test runs out of time
+            await asyncio.sleep(0.005)
+        assert await storage.commit(creation("e", life="B", idempotency_key="k")) == 1
 
     # --- strays
 

@@ -1,0 +1,1 @@
+"""Failure runs: real processes, real databases, a mixed load, and something that breaks all the time."""
