@@ -154,3 +154,31 @@ async def test_a_start_that_stood_is_accepted_although_others_have_written_since
             )
         assert store.is_lost
         assert (await ended(engine, execution_id)).status == "SUCCEED"
+
+
+class Full(Watched):
+    """Every write may or may not have been stored, for as long as the test likes; reading goes well."""
+
+    is_full = False
+
+    async def commit(self, write: ScopeWrite) -> int:
+        if self.is_full:
+            self.tried += 1
+            raise StorageUnavailable("disk I/O error", is_unknown=True)
+        return await super().commit(write)
+
+
+async def test_a_view_shows_what_is_stored_while_the_outcome_of_a_step_is_unknown() -> None:
+    """A full disk: requests that only read need not wait until it has space again."""
+    async with engine_with([TWO], Work(never), Full(open_storage("memory://", {}))) as (engine, store):
+        execution_id = await engine.service.submit("demo:two", {})
+        store.is_full, tried = True, store.tried
+        pausing = asyncio.create_task(engine.service.pause(execution_id))
+        await until(lambda: store.tried > tried)
+        try:
+            async with asyncio.timeout(5):
+                shown = await engine.service.snapshot(execution_id)
+            assert shown is not None and not shown.state.is_paused
+        finally:
+            store.is_full = False
+            await asyncio.wait({pausing})
