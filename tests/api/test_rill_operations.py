@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import running_state
-<<<<<<< HEAD
-from tornflow.api.edge import EdgeLimits
-=======
 from tornflow.api import EdgeLimits
 from tornflow.api.edge import REFERENCE_CALLBACK_CHARS
 from tornflow.config.sections import RillSettings, ServerSettings
 from tornflow.errors import AttemptOver
->>>>>>> main
 from tornflow.model.status import FlowStatus
 from tornflow.server import callback_limit
 
@@ -130,11 +126,7 @@ async def test_finish_of_something_unknown_is_a_500(client: Any) -> None:
 
 @pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
 async def test_payloads_have_a_limit_in_characters_of_compact_json(start: Any, path: str) -> None:
-<<<<<<< HEAD
-    client = start(limits=EdgeLimits(callback_chars=6144))
-=======
     client = start(limits=EdgeLimits(callback_chars=REFERENCE_CALLBACK_CHARS))
->>>>>>> main
     client.service.states["media:thumb_c_1"] = running_state()
     fits = {"pad": "ü" * (6144 - len('{"pad":""}'))}
     assert (await client.post(path, AT, body=fits)).status == 200

@@ -29,15 +29,20 @@ type: flow
 tasks:
 """
 
-CHAIN = FLOW.format(name="chain") + """
+CHAIN = (
+    FLOW.format(name="chain")
+    + """
   - {{category: function, name: one, next: two, pattern: task_sync, resourceName: "{url}/one",
      outputMappings: [{{source: $.output.v, target: $.context.one}}]}}
   - {{category: function, name: two, pattern: task_sync, resourceName: "{url}/held",
      inputMappings: [{{source: $.context.n, target: $.input.n}}],
      outputMappings: [{{source: $.output.v, target: $.context.two}}]}}
 """
+)
 
-LOOP = FLOW.format(name="loop") + """
+LOOP = (
+    FLOW.format(name="loop")
+    + """
   - category: foreach
     name: each
     inputMappings: [{{source: $.context.items, target: $.input.items}}]
@@ -48,13 +53,17 @@ LOOP = FLOW.format(name="loop") + """
          inputMappings: [{{source: $.context.x, target: $.input.x}}],
          outputMappings: [{{source: $.output.v, target: $.context.done}}]}}
 """
+)
 
-WAIT = FLOW.format(name="wait") + """
+WAIT = (
+    FLOW.format(name="wait")
+    + """
   - {{category: suspense, name: gate, next: later, conditions: [$.input.go],
      inputMappings: [{{source: $.context.go, target: $.input.go}}],
      outputMappings: [{{source: $.output.go, target: $.context.go}}]}}
   - {{category: pass, name: later, timeline: {{suspenseIntervalSeconds: 2}}}}
 """
+)
 
 
 class Server:
@@ -227,7 +236,9 @@ async def test_a_locked_database_refuses_requests_in_both_families_and_work_goes
                 other.execute("BEGIN IMMEDIATE")
                 status, answer = await server.ask("POST", "/flow/submit.json", {}, descriptor_id="demo:chain")
                 assert (status, answer["error_code"]) == (500, 30101)
-                assert answer["error"] == "storage unavailable: SQLite: database is locked; nothing was stored, try again"
+                assert (
+                    answer["error"] == "storage unavailable: SQLite: database is locked; nothing was stored, try again"
+                )
                 status, answer = await server.ask("POST", "/v1.0/workflows/dapr/demo:chain/start", {})
                 assert (status, answer["errorCode"]) == (500, "ERR_START_WORKFLOW")
                 assert (await server.ask("GET", "/readyz"))[0] == 503
