@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutation.places import Mutant, draw
-from tests.mutation.trial import Copy, Outcome, Test
+from tests.mutation.trial import Copy, Outcome, Test, failures
 
 Copies = queue.SimpleQueue[Copy]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -86,18 +86,29 @@ def _map(copies: Copies, path: Path | None) -> dict[str, Any]:
         if status not in (0, 1) or not recorded.exists():
             sys.exit(f"the tests do not run without a defect ({status}):\n{said[-3000:]}")
         tests = json.loads(recorded.read_text("utf-8"))
-        for name in _failing(said):
+        for name in failures(said):
             tests.pop(name, None)
             print(f"left out, because it fails without a defect: {name}")
+        for name in _unknown(copy, list(tests)):
+            del tests[name]
+            print(f"left out, because its name cannot be given again: {name}")
         path.write_text(json.dumps(tests), "utf-8")
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 
 
-def _failing(said: str) -> Iterator[str]:
-    for line in said.splitlines():
-        if line.startswith(("FAILED ", "ERROR ")):
-            yield line.split(" ", 1)[1].split(" - ")[0].strip()
+def _unknown(copy: Copy, names: Sequence[str]) -> list[str]:
+    """Names that pytest does not find again: with them every run would end before it begins."""
+    file = copy.place / "all-tests.txt"
+    file.write_text("\n".join(names), "utf-8")
+    status, said = copy.run_tests(["--collect-only", f"@{file}"], MAP_TIMEOUT_S)
+    if status == 0:
+        return []
+    missing = [line.partition("::")[2] for line in said.splitlines() if line.startswith("ERROR: not found: ")]
+    found = [name for name in names if name.partition("::")[2] in missing]
+    if not found:
+        sys.exit(f"the tests cannot be collected by name:\n{said[-3000:]}")
+    return found
 
 
 def _fingerprint(place: Path) -> str:
