@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Info
 from tornado.httpserver import HTTPServer
 
 from tornflow import __version__
@@ -25,21 +26,23 @@ from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget
 from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
+from tornflow.ports import Listening, listen
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.spi.task_type import TaskType
+from tornflow.supervisor import Link
 
 _log = structlog.get_logger("tornflow.server")
 
 WrapTaskTypes = Callable[[Mapping[str, TaskType]], Mapping[str, TaskType]]
 
 
-def serve(settings: Settings) -> int:
-    """Run the server until SIGTERM or SIGINT; return the exit code."""
-    return run(Server(settings).run_until_signal())
+def serve(settings: Settings, supervisor: Link | None = None) -> int:
+    """Run the server until SIGTERM, SIGINT or SIGHUP, or until its supervisor is gone; return the exit code."""
+    return run(Server(settings, supervisor).run_until_signal())
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -85,6 +88,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             trigger_base=server_url + rill.trigger_uri,
             is_strict=rill.strict,
             event_buffer=engine.event_buffer,
+            attempts_kept=engine.attempts_kept,
         ),
         dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
         service=ServiceSettings(
@@ -107,6 +111,8 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         cache_bytes=engine.cache_bytes,
         head_inline_limit_bytes=engine.head_inline_limit_bytes,
         finished_retention_s=engine.finished_retention_s,
+        failed_retention_s=engine.failed_retention_s,
+        unknown_outcome_patience_s=engine.unknown_outcome_patience_s,
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
@@ -116,23 +122,29 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
 class Server:
     """One process: an engine and its ports."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, supervisor: Link | None = None) -> None:
+        """``supervisor``: this is one of several processes behind one port (``tornflow serve --processes``)."""
         self._settings = settings
+        self._supervisor = supervisor
         self._not_ready = "starting"
         self._servers: list[HTTPServer] = []
         self.engine: Engine | None = None
         self.ports: list[int] = []
 
     async def run_until_signal(self) -> int:
+        stop = asyncio.Event()
+        if self._supervisor is not None:
+            self._supervisor.watch(stop.set)
         try:
             await self.start()
         except (TornflowError, OSError) as error:
             print(f"tornflow: {error}", file=sys.stderr)
             return 2
-        stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
+        if self._supervisor is not None:
+            self._supervisor.say_ready()
         await stop.wait()
         _log.info("draining")
         await self.close()
@@ -143,8 +155,9 @@ class Server:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
         settings = self._settings
         host, second_port = settings.server.host, settings.server.dapr_port
-        port = _listen_socket(host, settings.server.port)
-        dapr_port = _listen_socket(host, second_port) if second_port else None
+        is_shared = self._supervisor is not None
+        port = listen(host, settings.server.port, is_shared=is_shared)
+        dapr_port = listen(host, second_port, is_shared=is_shared) if second_port else None
         self.ports = [port.port] + ([dapr_port.port] if dapr_port else [])
         server_url = settings.server_url(port.port)
         engine = self.engine = build_engine(settings, server_url)
@@ -173,7 +186,7 @@ class Server:
         for server in self._servers:
             await server.close_all_connections()
 
-    def _serve(self, application: Any, listening: _Listening) -> None:
+    def _serve(self, application: Any, listening: Listening) -> None:
         limit = self._settings.server.drain_limit_bytes
         server = HTTPServer(application, max_body_size=limit, max_buffer_size=limit)
         server.add_sockets(listening.sockets)
@@ -186,6 +199,7 @@ class Server:
             catalog=engine.catalog,
             clock=engine.clock.wall_ms,
             is_ready=lambda: self._not_ready or engine.commits.trouble,
+            closed=lambda: self._not_ready,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,
@@ -206,7 +220,7 @@ class Server:
             version=__version__,
             dapr_api_token=settings.dapr.api_token,
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
-            registry=_registry(engine),
+            registry=_registry(engine, self._supervisor.number if self._supervisor else 1),
         )
 
 
@@ -215,25 +229,13 @@ def callback_limit(rill: RillSettings) -> int:
     return min(rill.callback_limit_chars, REFERENCE_CALLBACK_CHARS) if rill.strict else rill.callback_limit_chars
 
 
-def _registry(engine: Engine) -> CollectorRegistry:
+def _registry(engine: Engine, process: int) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(EngineMetrics(engine))
+    # Figures are of one process: this says which one answered, where several share a port.
+    about = Info("tornflow_process", "The process that answers", registry=registry)
+    about.info({"process": str(process), "pid": str(os.getpid()), "node": engine.node_id})
     return registry
-
-
-class _Listening:
-    def __init__(self, sockets: list[Any]) -> None:
-        self.sockets = sockets
-        self.port: int = sockets[0].getsockname()[1]
-
-
-def _listen_socket(host: str, port: int) -> _Listening:
-    from tornado.netutil import bind_sockets
-
-    try:
-        return _Listening(bind_sockets(port, host, backlog=1024))
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 async def register_flows(engine: Engine, directory: str) -> None:

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from functools import lru_cache
 
 import aiohttp
-from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
+from tornflow_task_http.answers import Again, Broken, read_excerpt, read_whole
+from tornflow_task_http.connections import HeadTooLarge
 from tornflow_task_http.deadline import Deadline
 from tornflow_task_http.policy import NetworkPolicy, is_address
 from tornflow_task_http.request import OutboundRequest
 from tornflow_task_http.resolver import AddressRefused
 from tornflow_task_http.settings import HttpSettings
+from tornflow_task_http.slots import HostSlots
 from tornflow_task_http.wire import NotHttp, Place, Wire
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # The server behind them says that it did not do the work (decision 10).
 _UNTOUCHED = frozenset({502, 503, 504})
 _CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
-
-
-class Again(Enum):
-    """When a second try is right: nothing was processed; only in strict mode; it would end the same."""
-
-    YES = auto()
-    IF_STRICT = auto()
-    NO = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The try failed; ``reason`` is for people."""
-
-    reason: str
-    again: Again = Again.IF_STRICT
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +39,7 @@ class Exchange:
         self._settings = settings
         self._refusal = _literal_check(settings.policy)
         self._wire = Wire(settings)
+        self._slots = HostSlots(settings.connections, settings.connections_per_host)
         self._deadline = Deadline(settings.connect_timeout_s + settings.read_timeout_s)
 
     async def close(self) -> None:
@@ -64,27 +47,30 @@ class Exchange:
         await self._wire.close()
 
     async def send(self, request: OutboundRequest) -> bytes | Broken:
-        """Return the body of a 2xx answer, or what went wrong. Ends within connect plus read timeout per hop."""
+        """Return the body of a 2xx answer, or what went wrong. Each hop ends within connect plus read timeout; the
+        wait for a free connection does not count."""
         try:
             return await self._follow(request)
         except AddressRefused as error:
-            return Broken(str(error), Again.NO)
+            return Broken(str(error), "policy", Again.NO)
         except aiohttp.ConnectionTimeoutError:
-            return Broken(f"no connection within {self._settings.connect_timeout_s:g} s", Again.YES)
+            return Broken(f"no connection within {self._settings.connect_timeout_s:g} s", "connect", Again.YES)
         except TimeoutError:
-            return Broken(f"no complete answer within {self._settings.read_timeout_s:g} s")
+            return Broken(f"no complete answer within {self._settings.read_timeout_s:g} s", "timeout")
         except aiohttp.ClientConnectorError as error:
-            return Broken(_connect_reason(error), Again.YES)
+            return Broken(_connect_reason(error), "connect", Again.YES)
         except aiohttp.InvalidURL as error:
-            return Broken(f"not a usable URL: {error}", Again.NO)
+            return Broken(f"not a usable URL: {error}", "unsendable", Again.NO)
         except aiohttp.ServerDisconnectedError:
-            return Broken("the connection was closed before an answer came")
+            return Broken("the connection was closed before an answer came", "closed")
+        except HeadTooLarge as error:
+            return Broken(error.message, "too_large", Again.NO)
         except NotHttp as error:
-            return Broken(f"the answer is not HTTP: {error}")
+            return Broken(f"the answer is not HTTP: {error}", "not_http")
         except (aiohttp.ClientError, OSError) as error:
-            return Broken(f"{type(error).__name__}: {error}".rstrip(": "))
+            return Broken(f"{type(error).__name__}: {error}".rstrip(": "), "closed")
         except ValueError as error:  # what the client refuses to put on the wire
-            return Broken(f"cannot be sent: {error}", Again.NO)
+            return Broken(f"cannot be sent: {error}", "unsendable", Again.NO)
 
     async def _follow(self, request: OutboundRequest) -> bytes | Broken:
         method, url, body = request.method, request.url, request.body
@@ -96,7 +82,9 @@ class Exchange:
                 return found
             came_from, goes_to = URL(url, encoded=True), _joined(URL(url, encoded=True), found.target)
             if goes_to.scheme not in ("http", "https") or not goes_to.host:
-                return Broken(f"redirected to {found.target[:200]!r}, which is not an http or https URL", Again.NO)
+                return Broken(
+                    f"redirected to {found.target[:200]!r}, which is not an http or https URL", "redirect", Again.NO
+                )
             if found.status in (301, 302, 303):  # RFC 9110: in practice all three turn a POST into a GET
                 method, body = "GET", None
                 headers.popall("Content-Type", None)
@@ -104,7 +92,7 @@ class Exchange:
                 for name in (*_CREDENTIALS, "Host"):
                     headers.popall(name, None)
             url = str(goes_to.with_fragment(None))
-        return Broken(f"more than {self._settings.redirects} redirects", Again.NO)
+        return Broken(f"more than {self._settings.redirects} redirects", "redirect", Again.NO)
 
     async def _hop(
         self, method: str, url: str, headers: CIMultiDict[str], body: bytes | None
@@ -112,59 +100,33 @@ class Exchange:
         base, _, query = url.partition("?")
         place = self._wire.place(base)
         if reason := self._refusal(place.host):
-            return Broken(f"not reachable by policy: {reason}", Again.NO)
-        with self._deadline():
-            connection, message, content = await self._ask(place, method, query, headers, body)
-            try:
-                if 200 <= message.code < 300:
-                    return await self._read(message, content)
-            except BaseException:
-                connection.close()
-                raise
-            finally:
-                connection.release()  # the pool closes it when something of the answer was left unread
-        target = message.headers.get("Location", "") if message.code in _REDIRECTS else ""
-        if target:
-            return _Moved(message.code, target)
-        again = Again.YES if message.code in _UNTOUCHED else Again.IF_STRICT
-        return Broken(f"the answer was {message.code} {message.reason or ''}".rstrip(), again)
+            return Broken(f"not reachable by policy: {reason}", "policy", Again.NO)
+        if not self._slots.take(place.site):
+            await self._slots.wait(place.site)
+        try:
+            with self._deadline():
+                return await self._ask(place, method, query, headers, body)
+        finally:
+            self._slots.give_back(place.site)
 
     async def _ask(
         self, place: Place, method: str, query: str, headers: CIMultiDict[str], body: bytes | None
-    ) -> tuple[Connection, RawResponseMessage, StreamReader]:
-        """Ask once; a GET once more if the connection broke, for it may have been idle too long (RFC 9110, 9.2.2)."""
-        is_last = method != "GET"
-        while True:
-            connection = await self._wire.connect(place)
-            try:
-                return connection, *await self._wire.ask(connection, place, method, query, headers, body)
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-                connection.close()
-                if is_last:
-                    raise
-                is_last = True
-            except BaseException:
-                connection.close()
-                raise
-
-    async def _read(self, message: RawResponseMessage, content: StreamReader) -> bytes | Broken:
-        limit = self._settings.answer_limit_bytes
-        coding = message.headers.get("Content-Encoding", "identity").strip().lower()
-        length = message.headers.get("Content-Length")
-        if length is not None and int(length) <= limit and coding == "identity":
-            return await content.read()
-        if coding not in ("identity", "gzip", "x-gzip", "deflate"):
-            return Broken(f"the answer has the unknown Content-Encoding {coding[:40]!r}", Again.NO)
-        unpack = None if coding == "identity" else zlib.decompressobj(wbits=47)
-        found = bytearray()
-        async for chunk in content.iter_any():
-            try:
-                found += chunk if unpack is None else unpack.decompress(chunk, limit + 1)
-            except zlib.error as error:
-                return Broken(f"the compressed answer is damaged: {error}")
-            if len(found) > limit:
-                return Broken(f"the answer is larger than outbound.answer_limit_bytes = {limit}", Again.NO)
-        return bytes(found)
+    ) -> bytes | Broken | _Moved:
+        connection, message, content = await self._wire.ask(place, method, query, headers, body)
+        try:
+            if 200 <= message.code < 300:
+                return await read_whole(message, content, self._settings.answer_limit_bytes)
+            target = message.headers.get("Location", "") if message.code in _REDIRECTS else ""
+            if target:
+                return _Moved(message.code, target)
+            again = Again.YES if message.code in _UNTOUCHED else Again.IF_STRICT
+            excerpt = await read_excerpt(message, content)
+            return Broken(f"{message.code} {message.reason or ''}: {excerpt}", f"http_{message.code}", again)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            connection.release()  # the pool closes it when something of the answer was left unread
 
 
 _DEFAULT_HEADERS = CIMultiDict({"User-Agent": "tornflow", "Accept": "*/*", "Accept-Encoding": "identity"})
@@ -194,4 +156,3 @@ def _connect_reason(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate of {place} was not accepted ({error.certificate_error})"
     return f"no connection to {place} ({error.os_error.strerror or error.os_error})"
-

@@ -80,9 +80,7 @@ def preview(attempt: Attempt, server_url: str) -> dict[str, Any]:
     return {"url": made.url, "body": body}
 
 
-def _distribute(
-    attempt: Attempt, entries: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _distribute(attempt: Attempt, entries: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     query: dict[str, Any] = {"execution_id": attempt.execution_id}
     headers: dict[str, Any] = {}
     body: dict[str, Any] = {"execution_id": attempt.execution_id}
@@ -165,6 +163,15 @@ def _quoted(text: str) -> str:
 
 
 _kept = lru_cache(maxsize=4096)(quote_plus)
+
+
+def origin_of(resource: str) -> str | None:
+    """Return ``scheme://host:port`` of a resource; None for what is no http or https URL."""
+    try:
+        parts = urlsplit(_base_url(resource)[0])
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    except Unsendable:
+        return None
 
 
 @lru_cache(maxsize=2048)

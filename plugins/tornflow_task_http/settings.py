@@ -17,7 +17,10 @@ _OWN = (
     "connect_timeout_s",
     "read_timeout_s",
     "answer_limit_bytes",
+    "answer_header_bytes",
+    "answer_headers",
     "connections",
+    "connections_per_host",
     "keep_alive_s",
     "dns_cache_s",
     "redirects",
@@ -40,7 +43,10 @@ class HttpSettings:
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0
     answer_limit_bytes: int = 4 * 1024 * 1024
-    connections: int = 256
+    answer_header_bytes: int = 256 * 1024  # as OkHttp, the reference's client
+    answer_headers: int = 1000
+    connections: int = 4096
+    connections_per_host: int = 256
     keep_alive_s: float = 4.0  # below the 5 s of common servers: a connection they are about to close is not reused
     dns_cache_s: int = 10
     redirects: int = 5
@@ -65,7 +71,10 @@ def read_settings(settings: Mapping[str, Any]) -> HttpSettings:
         connect_timeout_s=0.5 if strict else _number(settings, outbound, "connect_timeout_s", 5.0, 0.001),
         read_timeout_s=1.5 if strict else _number(settings, outbound, "read_timeout_s", 60.0, 0.001),
         answer_limit_bytes=int(_number(settings, outbound, "answer_limit_bytes", 4 * 1024 * 1024, 1)),
-        connections=int(_number(settings, outbound, "connections", 256, 1)),
+        answer_header_bytes=int(_number(settings, outbound, "answer_header_bytes", 256 * 1024, 1024)),
+        answer_headers=int(_number(settings, outbound, "answer_headers", 1000, 1)),
+        connections=int(_number(settings, outbound, "connections", 4096, 1)),
+        connections_per_host=int(_number(settings, outbound, "connections_per_host", 256, 1)),
         keep_alive_s=_number(settings, outbound, "keep_alive_s", 4.0, 0),
         dns_cache_s=int(_number(settings, outbound, "dns_cache_s", 10, 0)),
         redirects=int(_number(settings, outbound, "redirects", 5, 0)),
@@ -106,9 +115,7 @@ def _find(settings: Mapping[str, Any], outbound: Mapping[str, Any], key: str) ->
     return f"outbound.{key}", outbound.get(key)
 
 
-def _number(
-    settings: Mapping[str, Any], outbound: Mapping[str, Any], key: str, default: float, least: float
-) -> float:
+def _number(settings: Mapping[str, Any], outbound: Mapping[str, Any], key: str, default: float, least: float) -> float:
     field, value = _find(settings, outbound, key)
     if value is None:
         return default

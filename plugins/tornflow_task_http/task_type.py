@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from tornflow.spi.task_type import NO_ANSWER, Answered, Attempt, Failed, Host, Outcome
-from tornflow_task_http.exchange import Again, Broken, Exchange
+from tornflow_task_http.answers import Again, Broken
+from tornflow_task_http.exchange import Exchange
 from tornflow_task_http.payload import NotJson, decode
-from tornflow_task_http.request import OutboundRequest, Unsendable, preview, shape
+from tornflow_task_http.request import OutboundRequest, Unsendable, origin_of, preview, shape
 from tornflow_task_http.settings import HttpSettings, read_settings
 
 
@@ -21,30 +21,34 @@ class HttpTaskType:
     def __init__(self) -> None:
         self._settings = HttpSettings()
         self._exchange: Exchange | None = None
-        self._slots = asyncio.Semaphore(0)
 
     async def start(self, host: Host) -> None:
         self._settings = read_settings(host.settings)
         self._exchange = Exchange(self._settings)
-        # One slot per connection: the time spent waiting for a free one must not count as the executor's slowness.
-        self._slots = asyncio.Semaphore(self._settings.connections)
 
     async def execute(self, attempt: Attempt) -> Outcome:
-        """Answer with the JSON of a 2xx answer; a blank or unreadable one is NO_ANSWER."""
+        """Answer with the JSON of a 2xx answer. A blank or unreadable one fails a ``task_sync`` with the reason, and is
+        NO_ANSWER for the other patterns, which only need an acknowledgement."""
         if self._exchange is None:
-            return Failed("dispatchTask http fails due to the task type not being started")
+            return _failed("the task type not being started", "not_started")
         try:
             request = shape(attempt, self._settings.server_url, self._settings.secret)
         except Unsendable as error:
-            return Failed(f"dispatchTask http fails due to {error}")
-        async with self._slots:
-            found = await self._try(self._exchange, request)
+            return _failed(str(error), "unsendable")
+        found = await self._try(self._exchange, request)
         if isinstance(found, Broken):
-            return Failed(f"dispatchTask http fails due to {found.reason}")
+            return _failed(found.reason, found.code)
         try:
             return Answered(decode(found))
-        except NotJson:
-            return NO_ANSWER
+        except NotJson as error:
+            if attempt.pattern != "task_sync":
+                return NO_ANSWER
+            said = f"the answer is not JSON: {error}" if found.strip() else "the answer is empty, not JSON"
+            return _failed(said, "not_json")
+
+    def target(self, resource: str) -> str:
+        """Return scheme, host and port; the protocol alone for what is no URL."""
+        return origin_of(resource) or resource.partition("://")[0]
 
     def preview(self, attempt: Attempt) -> dict[str, Any]:
         """Return ``{"url": str, "body": object}`` as ``execute`` would send them; nothing is sent.
@@ -66,3 +70,7 @@ class HttpTaskType:
         if found.again is Again.IF_STRICT and not self._settings.strict:
             return found
         return await exchange.send(request)
+
+
+def _failed(reason: str, code: str) -> Failed:
+    return Failed(f"dispatchTask http fails due to {reason}", code)

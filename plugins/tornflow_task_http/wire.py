@@ -19,7 +19,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
-from tornflow_task_http.resolver import PolicyResolver
+from tornflow_task_http.connections import AnswerReader, HeadTooLarge, Pool
 from tornflow_task_http.settings import HttpSettings
 
 _PLACES = 2048
@@ -34,6 +34,7 @@ class Place:
     """A URL without its query, parsed once. ``origin`` tells the pool where to connect to."""
 
     origin: aiohttp.ClientRequest
+    site: str
     host: str
     host_header: str
     path: str
@@ -41,68 +42,71 @@ class Place:
 
 
 class Wire:
-    """A pool of connections; all calls on one event loop."""
+    """All calls on one event loop."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        self._connector = aiohttp.TCPConnector(
-            limit=settings.connections,
-            keepalive_timeout=settings.keep_alive_s,
-            ttl_dns_cache=settings.dns_cache_s,
-            use_dns_cache=settings.dns_cache_s > 0,
-            resolver=PolicyResolver(settings.policy),
-        )
-        # The whole try is timed by the caller.
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s)
+        self._pool = Pool(settings)
         self._loop = asyncio.get_running_loop()
         self.place: Callable[[str], Place] = lru_cache(maxsize=_PLACES)(self._parsed)
 
     async def close(self) -> None:
-        await self._connector.close()
-
-    async def connect(self, place: Place) -> Connection:
-        """Return a connection from the pool, or a new one. The caller closes or releases it.
-
-        Raises:
-            AddressRefused: the policy closes every address of the host.
-            aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError: it could not be made.
-        """
-        try:
-            return await self._connector.connect(place.origin, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(place.host) from error
+        await self._pool.close()
 
     async def ask(
+        self, place: Place, method: str, query: str, headers: CIMultiDict[str], body: bytes | None
+    ) -> tuple[Connection, RawResponseMessage, StreamReader]:
+        """Send one request; return its connection, the head of the answer, and the stream of its body as it came.
+
+        A connection that was used before and ends before the first byte of an answer had been closed by the other side
+        while it was idle (RFC 9112, 9.3 and 9.5). It is replaced, once, by a fresh one: every dispatch carries an
+        idempotency key. A ``Host`` among the headers wins over that of the place. The caller closes or releases the
+        connection.
+
+        Raises:
+            ValueError: a header cannot be written; nothing was sent.
+            AddressRefused, HeadTooLarge, NotHttp, aiohttp.ClientError, OSError
+        """
+        connection, reader = await self._pool.connect(place.origin)
+        try:
+            return connection, *await self._exchange(reader, place, method, query, headers, body)
+        except aiohttp.ClientConnectionError:
+            connection.close()
+            if reader.requests == 1 or reader.heard:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        connection, reader = await self._pool.connect(place.origin, fresh=True)
+        try:
+            return connection, *await self._exchange(reader, place, method, query, headers, body)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _exchange(
         self,
-        connection: Connection,
+        reader: AnswerReader,
         place: Place,
         method: str,
         query: str,
         headers: CIMultiDict[str],
         body: bytes | None,
     ) -> tuple[RawResponseMessage, StreamReader]:
-        """Send one request and return the head of its answer, and the stream of its body as it came (not unpacked).
-
-        A ``Host`` among the headers wins over that of the place.
-
-        Raises:
-            ValueError: a header cannot be written; nothing was sent.
-            NotHttp, aiohttp.ClientError, OSError
-        """
-        protocol = connection.protocol
-        assert protocol is not None, "a connection is used before it is released"
         head = _head(place, headers, body)
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        writer = StreamWriter(protocol, self._loop)
+        reader.begin()
+        writer = StreamWriter(reader, self._loop)
         target = f"{place.path}?{query}" if query else place.path
         await writer.write_headers(f"{method} {target} HTTP/1.1", head)
         # Not drained: who refuses a large body half way has answered, and we must get to read that.
         await writer.write(body or b"", drain=False)
         try:
-            message, content = await protocol.read()
+            message, content = await reader.read()
             while 100 <= message.code < 200 and message.code != 101:  # "go on" and hints before the answer itself
-                message, content = await protocol.read()
+                message, content = await reader.read()
         except HttpProcessingError as error:
-            raise NotHttp(error.message) from error
+            found = reader.reason(error)
+            raise found if isinstance(found, HeadTooLarge) else NotHttp(error.message) from error
+        reader.is_in_head = False
         return message, content
 
     def _parsed(self, base: str) -> Place:
@@ -112,7 +116,8 @@ class Wire:
             authorization = aiohttp.encode_basic_auth(url.user or "", url.password or "")
             url = url.with_user(None)
         origin = aiohttp.ClientRequest("GET", url, loop=self._loop)
-        return Place(origin, url.host or "", origin.headers["Host"], url.raw_path, authorization)
+        site = f"{url.scheme}://{url.host}:{url.port}"
+        return Place(origin, site, url.host or "", origin.headers["Host"], url.raw_path, authorization)
 
 
 def _head(place: Place, headers: CIMultiDict[str], body: bytes | None) -> CIMultiDict[str]:

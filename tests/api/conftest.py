@@ -76,6 +76,7 @@ class KeepingService:
     """Knows the executions it is given and keeps every call; the words of its errors are its own."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
     states: dict[str, ScopeState] = field(default_factory=dict)
     summaries: list[Summary] = field(default_factory=list)
     tasks: tuple[str, ...] = ("probe", "shrink")
@@ -92,15 +93,24 @@ class KeepingService:
         self._keep("submit", descriptor_id, dict(context), callback, idempotency_key)
         return "media:thumb_c_1"
 
-    async def finish(self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, success: bool) -> None:
+    async def finish(
+        self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, success: bool, token: str | None = None
+    ) -> None:
+        self.tokens.append(token)
         self._keep("finish", execution_id, task_name, dict(payload), success)
         self._check(execution_id, task_name)
 
-    async def trigger(self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, success: bool) -> None:
+    async def trigger(
+        self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, success: bool, token: str | None = None
+    ) -> None:
+        self.tokens.append(token)
         self._keep("trigger", execution_id, task_name, dict(payload), success)
         self._check(execution_id, task_name)
 
-    async def wakeup(self, execution_id: str, task_name: str, payload: Mapping[str, Any]) -> None:
+    async def wakeup(
+        self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, token: str | None = None
+    ) -> None:
+        self.tokens.append(token)
         self._keep("wakeup", execution_id, task_name, dict(payload))
         self._check(execution_id, task_name)
 
@@ -128,6 +138,10 @@ class KeepingService:
 
     async def pause(self, execution_id: str) -> None:
         self._keep("pause", execution_id)
+        self._check(execution_id)
+
+    async def complete(self, execution_id: str, *, success: bool) -> None:
+        self._keep("complete", execution_id, success)
         self._check(execution_id)
 
     async def terminate(self, execution_id: str) -> None:

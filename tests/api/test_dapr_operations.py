@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tornflow.api import Component, EdgeLimits
-from tornflow.errors import ExecutionNotFinished, LimitExceeded, StorageUnavailable
+from tornflow.errors import ExecutionExists, ExecutionNotFinished, LimitExceeded
 from tornflow.model.status import FlowStatus
 
 ONE = "/v1.0/workflows/dapr/media:thumb_c_1"
@@ -266,13 +266,15 @@ async def test_purging_something_unfinished_says_so(client: Any) -> None:
     assert reply.json["message"].endswith("orchestration has not yet completed")
 
 
-async def test_a_store_that_cannot_write_is_the_operations_500(client: Any) -> None:
-    client.service.error = StorageUnavailable("disk full")
-    reply = await client.post(START)
-    assert reply.json == {
-        "errorCode": "ERR_START_WORKFLOW",
-        "message": "error starting workflow 'ship_order': storage unavailable: disk full",
-    }
+async def test_a_start_waits_for_the_children_of_the_former_life(client: Any) -> None:
+    client.service.error = ExecutionExists("its child runs", reason="children", child="one:2")
+    reply = await client.post(START, {"instanceID": "one"})
+    assert (reply.status, reply.json["errorCode"]) == (500, "ERR_START_WORKFLOW")
+    assert reply.json["message"] == (
+        "error starting workflow 'ship_order': unable to start workflow: failed to start workflow: rpc error:"
+        " code = AlreadyExists desc = cannot recreate workflow with ID 'one': child workflow 'one:2':"
+        " orchestration has not yet completed"
+    )
 
 
 async def test_an_unexpected_error_is_logged_and_not_shown(client: Any, caplog: pytest.LogCaptureFixture) -> None:

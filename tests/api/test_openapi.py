@@ -37,6 +37,15 @@ async def test_operation_ids_are_unique_and_path_parameters_declared(client: Any
         assert declared == re.findall(r"\{(\w+)\}", path)
 
 
+async def test_what_a_closed_server_answers_is_documented_where_it_does(client: Any) -> None:
+    paths = (await client.get("/openapi.json")).json["paths"]
+    open_to_all = {path for path, methods in paths.items() if "503" not in next(iter(methods.values()))["responses"]}
+    probes = {"/healthz", "/readyz", "/metrics", "/actuator/prometheus", "/v1.0/healthz", "/v1.0/healthz/outbound"}
+    assert open_to_all == probes
+    headers = paths["/flow/submit.json"]["post"]["responses"]["503"]["headers"]
+    assert list(headers) == ["Retry-After"]
+
+
 async def test_every_schema_is_one(client: Any) -> None:
     document = (await client.get("/openapi.json")).json
     schemas = list(find_schemas(document))

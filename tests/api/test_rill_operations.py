@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import running_state
+from tornflow.api import EdgeLimits
+from tornflow.api.edge import REFERENCE_CALLBACK_CHARS
+from tornflow.config.sections import RillSettings, ServerSettings
+from tornflow.errors import AttemptOver
 from tornflow.model.status import FlowStatus
+from tornflow.server import callback_limit
 
 NOW = 1_718_600_000_123
 SUBMIT, FINISH, TRIGGER, WAKEUP = (f"/flow/{name}.json" for name in ("submit", "finish", "trigger", "wakeup"))
@@ -119,12 +125,42 @@ async def test_finish_of_something_unknown_is_a_500(client: Any) -> None:
 
 
 @pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
-async def test_payloads_have_a_limit_in_characters_of_compact_json(client: Any, path: str) -> None:
+async def test_payloads_have_a_limit_in_characters_of_compact_json(start: Any, path: str) -> None:
+    client = start(limits=EdgeLimits(callback_chars=REFERENCE_CALLBACK_CHARS))
+    client.service.states["media:thumb_c_1"] = running_state()
     fits = {"pad": "ü" * (6144 - len('{"pad":""}'))}
     assert (await client.post(path, AT, body=fits)).status == 200
     reply = await client.post(path, AT, body={"pad": fits["pad"] + "x"})
     assert reply.status == 400
     assert reply.json == {"error_code": 30109, "error": "context size nonsupport", "pass_through": True}
+
+
+@pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
+async def test_a_payload_may_be_as_large_as_a_body(client: Any, path: str) -> None:
+    large = {"pad": "x" * 4_000_000}
+    assert (await client.post(path, AT, body=large)).status == 200
+    assert client.service.calls[0][3] == large
+
+
+def test_strict_restores_the_limit_of_the_reference() -> None:
+    assert callback_limit(RillSettings()) == ServerSettings().body_limit_bytes
+    assert callback_limit(RillSettings(strict=True)) == REFERENCE_CALLBACK_CHARS
+    assert callback_limit(RillSettings(strict=True, callback_limit_chars=100)) == 100
+
+
+@pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
+async def test_a_token_names_the_attempt_and_is_part_of_nothing_else(client: Any, path: str) -> None:
+    for given in ({"token": "2.0f1e2d3c4b5a"}, {"token": " "}, {}):
+        assert (await client.post(path, {**AT, **given}, body={"a": 1})).json == OK
+    assert client.service.tokens == ["2.0f1e2d3c4b5a", None, None]
+    assert {tuple(call[3]) for call in client.service.calls} == {("a",)}
+
+
+@pytest.mark.parametrize("path", [FINISH, TRIGGER])
+async def test_a_completion_of_an_attempt_that_is_over_is_refused_with_the_reason(client: Any, path: str) -> None:
+    client.service.error = AttemptOver("attempt 1 of shrink is over")
+    reply = await client.post(path, {**AT, "token": "1.0f1e2d3c4b5a"}, body={})
+    assert (reply.status, reply.json) == (500, {"error_code": 30601, "error": "attempt 1 of shrink is over"})
 
 
 async def test_trigger_lays_the_context_over_the_body(client: Any) -> None:

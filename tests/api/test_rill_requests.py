@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tornflow.api import EdgeLimits
-from tornflow.errors import AdmissionRefused, LimitExceeded, MalformedCallback, StorageUnavailable, TaskFinished
+from tornflow.errors import LimitExceeded, MalformedCallback, TaskFinished
 
 SUBMIT = "/flow/submit.json"
 ONE = {"descriptor_id": "media:thumb"}
@@ -188,11 +188,9 @@ async def test_nulls_are_omitted_at_any_depth(client: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code", "passed"),
     [
-        (AdmissionRefused("busy"), 400, 30201, None),
         (LimitExceeded("context too long"), 500, 30507, None),
         (MalformedCallback("callback is nothing"), 500, 30603, None),
         (TaskFinished("repeated finish task x"), 500, 30601, None),
-        (StorageUnavailable("disk full"), 500, 30101, None),
     ],
 )
 async def test_errors_of_the_service_get_number_and_status(
@@ -200,8 +198,7 @@ async def test_errors_of_the_service_get_number_and_status(
 ) -> None:
     client.service.error = error
     reply = await client.post(SUBMIT, ONE, body={})
-    text = f"storage unavailable: {error}" if isinstance(error, StorageUnavailable) else str(error)
-    assert (reply.status, reply.json) == (status, {"error_code": code, "error": text})
+    assert (reply.status, reply.json) == (status, {"error_code": code, "error": str(error)})
 
 
 async def test_an_unexpected_error_is_logged_and_not_shown(client: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,6 +64,11 @@ def reason(outcome: Outcome) -> str:
     return outcome.message.removeprefix(prefix)
 
 
+def code(outcome: Outcome) -> str | None:
+    assert isinstance(outcome, Failed), outcome
+    return outcome.code
+
+
 def refused_url() -> str:
     """A URL of this machine where nobody listens."""
     with socket.socket() as free:
@@ -78,13 +83,13 @@ STRICT = {**LOOPBACK, "strict": True}
 async def test_an_answer_that_says_nothing_was_done_is_tried_once_more(status: int) -> None:
     assert await outcome_of(Reply(status=status), Reply(json={"n": 2})) == (Answered({"n": 2}), 2)
     outcome, calls = await outcome_of(Reply(status=status, json={"n": 1}))
-    assert (reason(outcome)[:18], calls) == (f"the answer was {status}", 2)
+    assert (reason(outcome)[:5], code(outcome), calls) == (f"{status} :", f"http_{status}", 2)
 
 
 @pytest.mark.parametrize("status", [500, 404, 429, 304])
 async def test_any_other_status_is_tried_once_by_default_and_twice_when_strict(status: int) -> None:
     outcome, calls = await outcome_of(Reply(status=status), Reply())
-    assert (reason(outcome)[:18], calls) == (f"the answer was {status}", 1)
+    assert (reason(outcome)[:5], code(outcome), calls) == (f"{status} :", f"http_{status}", 1)
     assert await outcome_of(Reply(status=status), Reply(), settings=STRICT) == (Answered({}), 2)
 
 
@@ -169,8 +174,14 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("raw", UNREADABLE)
-async def test_a_blank_or_unreadable_answer_is_no_answer(raw: str | bytes) -> None:
-    assert await outcome_of(Reply(raw=raw)) == (NO_ANSWER, 1)
+async def test_a_blank_or_unreadable_answer_fails_a_task_sync_and_acknowledges_others(raw: str | bytes) -> None:
+    async with started() as (task_type, executor):
+        executor.script("/do", Reply(raw=raw))
+        assert await task_type.execute(attempt_of(f"{executor.url}/do", pattern="task_async")) == NO_ANSWER
+        assert await task_type.execute(attempt_of(f"{executor.url}/do", pattern="")) == NO_ANSWER
+        failed = await task_type.execute(attempt_of(f"{executor.url}/do", pattern="task_sync"))
+    assert reason(failed).startswith("the answer is not JSON: " if raw.strip() else "the answer is empty")
+    assert code(failed) == "not_json"
 
 
 async def test_big_integers_are_sent_exactly() -> None:
@@ -267,9 +278,10 @@ async def test_a_name_that_resolves_to_loopback_works_when_loopback_is_open() ->
         assert outcome == Answered({"n": 1})
 
 
-async def test_waiting_for_a_free_connection_does_not_count_as_slowness() -> None:
+@pytest.mark.parametrize("limit", ["connections", "connections_per_host"])
+async def test_waiting_for_a_free_connection_does_not_count_as_slowness(limit: str) -> None:
     gate = asyncio.Event()
-    settings = {**LOOPBACK, "connections": 1, "read_timeout_s": 5, "connect_timeout_s": 0.05}
+    settings = {**LOOPBACK, limit: 1, "read_timeout_s": 5, "connect_timeout_s": 0.05}
     async with started(settings) as (task_type, executor):
         executor.script("/slow", Reply(until=gate))
         executor.script("/fast", Reply(json={"n": 1}))
@@ -279,7 +291,85 @@ async def test_waiting_for_a_free_connection_does_not_count_as_slowness() -> Non
         await asyncio.sleep(0.1)  # longer than a connection may take, which is what is tested
         assert executor.calls("/fast") == []
         gate.set()
-        assert await asyncio.gather(first, second) == [Answered({}), Answered({"n": 1})]
+        assert [await first, await second] == [Answered({}), Answered({"n": 1})]
+
+
+async def test_a_host_that_never_answers_holds_no_other_host_up() -> None:
+    settings = {**LOOPBACK, "connections": 4, "connections_per_host": 3}
+    async with started(settings) as (task_type, executor), ScriptedExecutor() as other:
+        executor.script("/do", Reply(until=asyncio.Event()))
+        other.script("/do", Reply(json={"n": 1}))
+        stuck = [asyncio.ensure_future(task_type.execute(attempt_of(f"{executor.url}/do"))) for _ in range(50)]
+        await executor.wait_for_calls("/do", 3)
+        for _ in range(5):
+            assert await task_type.execute(attempt_of(f"{other.url}/do")) == Answered({"n": 1})
+        assert len(executor.calls("/do")) == 3
+        for one in stuck:
+            one.cancel()
+        await asyncio.wait(stuck)
+        assert await task_type.execute(attempt_of(f"{other.url}/do")) == Answered({"n": 1})
+
+
+async def test_the_failure_text_has_status_and_body_of_the_answer() -> None:
+    async def said(reply: Reply) -> str:
+        return reason((await outcome_of(reply))[0])
+
+    body = '{"error_code":30109,"error":"left must be a number"}'
+    assert await said(Reply(status=400, raw=body)) == f'400 : "{body}"'
+    assert await said(Reply(status=500, raw="")) == "500 : [no body]"
+    assert await said(Reply(status=500, raw="a\r\nb\nc\td\x00")) == '500 : "a<EOL>b<EOL>c?d?"'
+    latin = Reply(status=418, raw="grün".encode("latin-1"), headers={"Content-Type": "text/plain; charset=ISO-8859-1"})
+    assert await said(latin) == '418 : "grün"'
+    packed = Reply(status=500, raw=gzip.compress(b"no paper"), headers={"Content-Encoding": "gzip"})
+    assert await said(packed) == '500 : "no paper"'
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "😀"])
+async def test_the_body_in_a_failure_text_is_bounded(letter: str) -> None:
+    outcome, _ = await outcome_of(Reply(status=500, raw=letter * 100_000))
+    assert reason(outcome) == f'500 : "{letter * 2048}"'
+
+
+async def test_every_kind_of_failure_has_its_code() -> None:
+    async with started({**SMALL, "read_timeout_s": 0.2, "connect_timeout_s": 0.2}) as (task_type, executor):
+        executor.script("/silent", Reply(until=asyncio.Event()))
+        executor.script("/drop", Reply(drop=True))
+        executor.script("/large", Reply(raw=b"1" * 1001))
+        executor.script("/packed", Reply(headers={"Content-Encoding": "br"}))
+        executor.script("/round", Reply(status=307, headers={"Location": "/round"}))
+        executor.script("/gone", Reply(status=410))
+
+        async def failed(url: str, **fields: Any) -> str | None:
+            return code(await task_type.execute(attempt_of(url, fields)))
+
+        found = {
+            path: await failed(f"{executor.url}/{path}") for path in ("silent", "drop", "large", "packed", "round")
+        }
+        assert found == {
+            "silent": "timeout", "drop": "closed", "large": "too_large", "packed": "encoding", "round": "redirect"
+        }  # fmt: skip
+        assert await failed(f"{executor.url}/gone") == "http_410"
+        assert await failed(refused_url()) == "connect"
+        assert await failed("http://no-such-host.invalid/x") == "connect"
+        assert await failed("http://169.254.169.254/x") == "policy"
+        assert await failed("http:///x") == "unsendable"
+        assert await failed(executor.url, header={"Connection": "close"}) == "unsendable"
+    assert code(await task_type.execute(attempt_of("http://x/"))) == "not_started"
+
+
+@pytest.mark.parametrize(
+    ("resource", "target"),
+    [
+        ("http://Host/a?b=c", "http://host:80"),
+        ("https://host/a", "https://host:443"),
+        ("http://user:secret@host:81/a", "http://host:81"),
+        ("http://[::1]:8080/a", "http://::1:8080"),
+        ("http:///nowhere", "http"),
+        ("http://host:99999/", "http"),
+    ],
+)
+def test_the_target_is_scheme_host_and_port(resource: str, target: str) -> None:
+    assert HttpTaskType().target(resource) == target
 
 
 async def test_the_async_protocol_reaches_the_callback_url() -> None:

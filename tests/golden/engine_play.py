@@ -15,13 +15,15 @@ from tornflow.engine.commands import (
     ReportGroup,
     StartGroups,
 )
-from tornflow.engine.ending import PARENT_MESSAGE
 from tornflow.engine.events import (
     AttemptEnded,
     ChildEnded,
     Continued,
+    Controlled,
     Delivered,
     Event,
+    EventHandedOver,
+    EventReturned,
     GroupEnded,
     GroupsGathered,
     GroupsStarted,
@@ -30,25 +32,38 @@ from tornflow.engine.events import (
     TaskCompleted,
     Terminated,
     TimerFired,
+    WaiterArrived,
     Woken,
 )
 from tornflow.engine.expressions import Sandbox
-from tornflow.engine.groups import STOP, group_state
+from tornflow.engine.groups import group_state, run_of
 from tornflow.engine.program import Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import RequestError
 from tornflow.model.descriptor import FunctionTask
-from tornflow.model.execution import Mark, ParentLink, ScopeKey, ScopeState
+from tornflow.model.execution import ParentLink, ScopeKey, ScopeState
+from tornflow.model.messages import (
+    AwaitEvent,
+    ControlGroups,
+    GroupReport,
+    HandOver,
+    Message,
+    SendCallback,
+    StopChild,
+    StopGroups,
+    TellParent,
+)
 from tornflow.model.names import instance_name, split_instance, split_route
 
 START = 1_700_000_000_000
+NODE = "node"
 
 
 class Play:
     def __init__(self, flow: str, children: dict[str, str], replies: dict[str, list[str]]) -> None:
         self.now = START
-        self.transforms = Sandbox(now_ms=lambda: self.now, random=lambda: 0.5, clock=None).compile
+        self.transforms = Sandbox(now_ms=lambda: self.now, random=lambda: 0.5).compile
         self.flow = self.compile(flow)
         self.children = {name: self.compile(text) for name, text in children.items()}
         self.replies = {name: list(texts) for name, texts in replies.items()}
@@ -56,16 +71,24 @@ class Play:
         self.inputs: dict[str, list[Any]] = {}
         self.waits: list[int] = []
         self.rejected = 0
+        self.callbacks: list[str] = []
+        self.rules = Rules()
 
     def compile(self, text: str) -> Program:
         return compile_program(parse_descriptor(text), self.transforms)
 
     def start(self, program: Program, context: dict[str, Any], parent: ParentLink | None = None) -> Scope:
         descriptor = program.descriptor
-        execution_id = f"demo:{descriptor.dag_name}_c_{len(self.roots())}"
-        state = ScopeState(ScopeKey(execution_id), descriptor.md5, parent=parent)
+        number = len(self.roots())
+        execution_id = f"demo:{descriptor.dag_name}_c_{number}"
+        state = ScopeState(ScopeKey(execution_id), descriptor.md5, parent=parent, generation=(f"life{number}",))
         state.context = {**program.default_context, **context, "flow_execution_id": execution_id}
-        scope = Scope(state, program, Rules(), is_new=True)
+        return self.create(state, program)
+
+    def create(self, state: ScopeState, program: Program) -> Scope:
+        """Create a scope, in the place of one of an earlier run."""
+        scope = Scope(state, program, self.rules, node=NODE, is_new=True)
+        self.scopes = [one for one in self.scopes if one.state.key != state.key]
         self.scopes.append(scope)
         self.send(scope, Submitted(self.now))
         return scope
@@ -76,12 +99,15 @@ class Play:
         apply(scope, event, commands)
         for name in sorted(scope.dirty_tasks):
             task = scope.state.tasks[name]
-            if task.due_at is not None and task.timer in ("retry", "wait"):
+            if task.due_at is not None and task.timer in ("retry", "wait", "until"):
                 self.waits.append((task.due_at - self.now) // 1000)
-        scope.saved()
+        self.save(scope)
         assert_in_order(scope)
         for command in commands:
             self.act(scope, command)
+
+    def save(self, scope: Scope) -> None:
+        scope.saved()
 
     def act(self, scope: Scope, command: Command) -> None:
         match command:
@@ -101,42 +127,86 @@ class Play:
                 pass
 
     def deliver(self, scope: Scope, message_id: str) -> None:
-        if message_id.startswith(PARENT_MESSAGE):
-            self.tell_parent(scope)
-        elif message_id.startswith(STOP):
-            message = scope.state.outbox[message_id]
-            prefix, generation = message["prefix"], message["generation"]
-            for one in list(self.scopes):
-                if one.state.key.execution_id == scope.state.key.execution_id and one.state.key.path.startswith(prefix):
-                    self.send(one, Terminated(self.now, generation))
-        self.send(scope, Delivered(self.now, message_id))
+        posted = scope.state.outbox.get(message_id)
+        if posted is None:
+            return
+        was_taken = self.carry(scope, posted.message)
+        self.send(scope, Delivered(self.now, message_id) if was_taken else EventReturned(self.now, message_id))
+
+    def carry(self, scope: Scope, message: Message) -> bool:
+        """Return whether it was accepted."""
+        state, execution_id = scope.state, scope.state.key.execution_id
+        match message:
+            case TellParent():
+                self.tell_parent(scope, message)
+            case SendCallback():
+                self.callbacks.append(execution_id)
+            case StopChild(child_id=child_id) if child_id is not None:
+                self.send(self.find(ScopeKey(child_id)), Terminated(self.now))
+            case GroupReport():
+                self.report_group(scope, message)
+            case StopGroups(task=task, generation=run, indices=indices):
+                for group in self.groups(scope, task):
+                    if indices is None or split_route(group.state.key.path)[2] in indices:
+                        self.send(group, Terminated(self.now, run))
+            case ControlGroups():
+                self.control_groups(scope)
+            case AwaitEvent(task=task, names=names, since=since):
+                arrived = WaiterArrived(self.now, state.key.path, task, names, since, state.generation)
+                self.send(self.find(ScopeKey(execution_id)), arrived)
+            case HandOver(path=path, generation=run, task=task, number=number, payload=payload):
+                return self.hand_over(
+                    ScopeKey(execution_id, path), EventHandedOver(self.now, task, number, payload, run)
+                )
+            case _:
+                pass
+        return True
+
+    def hand_over(self, key: ScopeKey, event: EventHandedOver) -> bool:
+        try:
+            self.send(self.find(key), event)
+        except RequestError:
+            return False
+        return True
+
+    def groups(self, scope: Scope, task: str) -> list[Scope]:
+        route = instance_name(scope.state.key.path, task) + "_"
+        execution_id = scope.state.key.execution_id
+        keys = [one.state.key for one in self.scopes]
+        mine = [key for key in keys if key.execution_id == execution_id and key.path.startswith(route)]
+        return list(map(self.find, mine))
+
+    def control_groups(self, scope: Scope) -> None:
+        state = scope.state
+        for name, task in state.tasks.items():
+            if task.groups is not None:
+                told = Controlled(
+                    self.now, run_of(scope, task), state.control, state.is_paused, dict(state.degrade)
+                )
+                for group in self.groups(scope, name):
+                    self.send(group, told)
 
     def start_groups(self, scope: Scope, command: StartGroups) -> None:
-        for index in command.indices:
-            state = group_state(scope, scope.state.tasks[command.task], index)
-            group = Scope(state, scope.program, scope.rules, is_new=True)
-            self.scopes = [one for one in self.scopes if one.state.key != state.key]
-            self.scopes.append(group)
-            self.send(group, Submitted(self.now))
-        self.send(scope, GroupsStarted(self.now, command.task, command.generation))
+        task = scope.state.tasks[command.task]
+        states = [group_state(scope, task, index) for index in command.indices]
+        for state in states:
+            self.create(state, scope.program)
+        self.finish_batch(scope, command)
 
-    def report_group(self, scope: Scope, command: ReportGroup) -> None:
+    def finish_batch(self, scope: Scope, command: StartGroups) -> None:
+        self.send(scope, GroupsStarted(self.now, command.task, command.generation, command.first))
+
+    def report_group(self, scope: Scope, told: ReportGroup | GroupReport) -> None:
         path, task, index = split_route(scope.state.key.path)
         parent = self.find(ScopeKey(scope.state.key.execution_id, path))
         generation = scope.state.generation
-        self.send(
-            parent,
-            GroupEnded(self.now, task, generation, index, command.status, command.code, command.msg, command.ext),
-        )
+        self.send(parent, GroupEnded(self.now, task, generation, index, told.status, told.code, told.msg, told.ext))
 
     def gather_groups(self, scope: Scope, command: GatherGroups) -> None:
-        groups = scope.state.tasks[command.task].groups
-        assert groups is not None
         path = instance_name(scope.state.key.path, command.task)
         contexts = [
             self.find(ScopeKey(scope.state.key.execution_id, f"{path}_{index}")).state.context
-            for index in range(groups.total)
-            if groups.marks[index] != Mark.SKIPPED
+            for index in command.indices
         ]
         self.send(scope, GroupsGathered(self.now, command.task, command.generation, contexts))
 
@@ -162,27 +232,32 @@ class Play:
                 key = scope.state.key
                 parent = ParentLink(key.execution_id, key.path, command.task, command.attempt, scope.state.generation)
             child = self.start(program, dict(command.input), parent)
-            return AttemptEnded(self.now, command.task, command.attempt, {"execution_id": child.state.key.execution_id})
+            return self.ended(scope, command, {"execution_id": child.state.key.execution_id})
         name = instance_name(scope.state.key.path, command.task)
         texts = self.replies.get(name) or self.replies.get(command.task, [])
         text = (texts.pop(0) if len(texts) > 1 else texts[0]) if texts else ""
         if text.startswith("!"):
-            return AttemptEnded(self.now, command.task, command.attempt, error=text[1:])
+            return self.ended(scope, command, error=text[1:])
         try:
             value = json.loads(text)
         except ValueError:
             value = None
-        return AttemptEnded(self.now, command.task, command.attempt, value)
+        return self.ended(scope, command, value)
 
-    def tell_parent(self, scope: Scope) -> None:
+    def ended(
+        self, scope: Scope, command: DispatchTask, value: Any = None, error: str | None = None
+    ) -> AttemptEnded:
+        return AttemptEnded(self.now, command.task, command.attempt, scope.state.generation, value, error)
+
+    def tell_parent(self, scope: Scope, message: TellParent) -> None:
         state = scope.state
         assert state.parent is not None
         parent = self.find(ScopeKey(state.parent.execution_id, state.parent.path))
         self.send(
             parent,
             ChildEnded(
-                self.now, state.parent.task, state.parent.attempt, state.key.execution_id, state.status,
-                state.context, state.code, state.msg, state.ext, state.parent.generation,
+                self.now, state.parent.task, state.parent.attempt, state.key.execution_id, message.status,
+                state.context, message.code, message.msg, message.ext, state.parent.generation,
             ),
         )  # fmt: skip
 
@@ -234,11 +309,26 @@ def assert_in_order(scope: Scope) -> None:
     assert scope.active == len(active)
     assert scope.failed == sum(task.status == "FAILED" for task in state.tasks.values())
     assert scope.open_attempts == sum(task.is_in_flight for task in state.tasks.values())
+    assert set(scope.owners) - {scope.node} == hands(scope) - {scope.node}, (scope.owners, hands(scope))
     for task in state.tasks.values():
         assert not (task.status.is_completed and (task.is_in_flight or task.due_at is not None)), task
     if state.status.is_completed:
         assert scope.open_attempts == 0
         assert scope.next_due is None
+        assert set(scope.owners) == {posted.owner for posted in state.outbox.values()}
     else:
         assert active or scope.keyed or state.is_paused, "nothing runs and yet the flow has not ended"
         assert scope.open_groups == sum(task.status == "RUNNING" and task.groups is not None for task in active)
+        is_left_over = bool(scope.ready) and not state.is_paused
+        assert set(scope.owners) == (hands(scope) | {scope.node} if is_left_over else hands(scope))
+
+
+def hands(scope: Scope) -> set[str]:
+    """Return who has work in hand, read from the saved state alone."""
+    found = {posted.owner for posted in scope.state.outbox.values()}
+    for task in scope.state.tasks.values():
+        found |= {task.owner} if task.owner is not None else set()
+        if task.groups is not None:
+            found |= {batch.owner for batch in task.groups.batches}
+            found |= {owner for owner in (task.groups.gatherer, task.groups.holder) if owner is not None}
+    return found

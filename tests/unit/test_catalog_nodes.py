@@ -1,4 +1,4 @@
-"""Catalogs of several nodes on one store: every change holds everywhere when it was answered, no text in use is lost."""
+"""Catalogs of several nodes on one store: changes hold everywhere when answered, no text in use is lost."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tornflow.config import Settings, load_settings
+from tornflow.config.retired import RETIRED
 from tornflow.config.schema import SETTINGS
 from tornflow.errors import ConfigError
 
@@ -261,3 +262,21 @@ def test_any_file_gives_settings_or_a_config_error(tmp_path_factory: pytest.Temp
         assert isinstance(load_settings(path), Settings)
     except ConfigError as error:
         assert "any.yaml" in error.message
+
+
+def test_a_retired_setting_still_starts_and_names_its_replacement(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text("expressions:\n  wall_ms: 50\n  steps: 2000\n")
+    environ = {"TORNFLOW_EXPRESSIONS_WALL_MS": "50"}
+    settings = load_settings(file, environ, sets=["expressions.wall_ms=50"])
+    assert settings.expressions.steps == 2000
+    assert [warning.split(": ")[:3] for warning in settings.warnings] == [
+        [f"{file}:2", "expressions.wall_ms", "has no effect any more"],
+        ["TORNFLOW_EXPRESSIONS_WALL_MS", "expressions.wall_ms", "has no effect any more"],
+        ["--set", "expressions.wall_ms", "has no effect any more"],
+    ]
+    assert all("expressions.steps" in warning for warning in settings.warnings)
+
+
+def test_no_retired_setting_is_in_force() -> None:
+    assert not RETIRED.keys() & SETTINGS.keys()

@@ -8,13 +8,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.golden.engine_play import assert_in_order
+from tests.golden.engine_play import NODE, assert_in_order
 from tornflow.descriptors import parse_descriptor
-from tornflow.engine.commands import Command, Continue, DispatchTask
+from tornflow.engine.commands import Command, Continue, Deliver, DispatchTask
 from tornflow.engine.events import (
     AttemptEnded,
     ChildEnded,
     Continued,
+    Delivered,
     Event,
     Paused,
     Recovered,
@@ -29,7 +30,7 @@ from tornflow.engine.transition import apply
 from tornflow.errors import RequestError
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.status import FlowStatus
-from tornflow.runtime.codec import decode, encode, mark_split
+from tornflow.runtime.codec import decode, encode, note_form
 from tornflow.spi.storage import ScopeWrite, StoredScope
 
 KEY = ScopeKey("demo:ex_c_1")
@@ -87,7 +88,11 @@ class Shell:
         self.open: list[DispatchTask] = []
         self.past: list[Event] = []
         self.scope = Scope(
-            ScopeState(KEY, program.descriptor.md5), program, Rules(inline_tasks_per_step=2), is_new=True
+            ScopeState(KEY, program.descriptor.md5, generation=("life",)),
+            program,
+            Rules(inline_tasks_per_step=2),
+            node=NODE,
+            is_new=True,
         )
         self.send(Submitted(self.now))
 
@@ -109,29 +114,32 @@ class Shell:
                 self.open.append(command)
             elif isinstance(command, Continue):
                 self.send(Continued(self.now))
+            elif isinstance(command, Deliver):
+                self.send(Delivered(self.now, command.message_id))
 
     def save(self) -> None:
-        write = encode(self.scope, "node", self.inline_limit)
+        write = encode(self.scope, self.inline_limit)
         parts = dict(self.saved.parts) if self.saved else {}
         _apply_parts(parts, write)
-        self.saved = StoredScope(KEY, write.expected_revision + 1, write.head, parts)
+        self.saved = StoredScope(
+            KEY, write.expected_revision + 1, write.head, parts, write.life, write.owners, write.due_at
+        )
         self.scope.saved()
 
     def crash(self) -> None:
         """Forget all but the saved state; what was in flight must come again."""
         assert self.saved is not None
-        state, is_split = decode(self.saved)
-        assert state == self.scope.state
-        self.scope = Scope(state, self.program, Rules(inline_tasks_per_step=2))
-        if is_split:
-            mark_split(self.scope)
+        decoded = decode(self.saved)
+        assert decoded.state == self.scope.state
+        self.scope = Scope(decoded.state, self.program, Rules(inline_tasks_per_step=2), node=NODE)
+        note_form(self.scope, self.saved, decoded)
         self.open.clear()
-        self.send(Recovered(self.now))
+        self.send(Recovered(self.now, NODE))
 
     def answer(self, command: DispatchTask, choice: int) -> None:
         value = [{"v": 1, "execution_id": "child"}, {}, None, [1], {"result_type": "FAILED"}, "text"][choice % 6]
         error = "refused" if choice % 7 == 6 else None
-        self.send(AttemptEnded(self.now, command.task, command.attempt, value, error))
+        self.send(AttemptEnded(self.now, command.task, command.attempt, ("life",), value, error))
 
     def complete(self, choice: int) -> None:
         names = list(self.program.root.tasks)
@@ -139,9 +147,13 @@ class Shell:
         task = self.scope.state.tasks.get(name)
         if choice % 2 and task is not None:
             status = FlowStatus.SUCCEED if choice % 3 else FlowStatus.FAILED
-            self.send(ChildEnded(self.now, name, task.attempt, "child", status, {"v": choice}))
+            self.send(ChildEnded(self.now, name, task.attempt, "child", status, {"v": choice}, generation=("life",)))
         else:
             self.send(TaskCompleted(self.now, name, {"v": choice}, choice % 3 != 0))
+
+
+def ended_well(at: int, task: str, attempt: int) -> ChildEnded:
+    return ChildEnded(at, task, attempt, "child", FlowStatus.SUCCEED, {"v": 1}, generation=("life",))
 
 
 def _apply_parts(parts: dict[str, bytes], write: ScopeWrite) -> None:
@@ -180,7 +192,7 @@ def test_any_story_keeps_the_invariants_and_ends(program: Program, story: Any, i
                 pass
     _bring_to_the_end(shell)
     assert shell.scope.state.status.is_completed
-    assert encode(shell.scope, "node", 0).owner is None
+    assert (shell.scope.state.outbox, encode(shell.scope, 0).owners) == ({}, ())
 
 
 def _bring_to_the_end(shell: Shell) -> None:
@@ -194,7 +206,7 @@ def _bring_to_the_end(shell: Shell) -> None:
         for name in shell.program.root.tasks:
             task = shell.scope.state.tasks.get(name)
             if task is not None:
-                shell.send(ChildEnded(shell.now, name, task.attempt, "child", FlowStatus.SUCCEED, {"v": 1}))
+                shell.send(ended_well(shell.now, name, task.attempt))
             shell.send(TaskCompleted(shell.now, name, {"v": 1}, True))
         shell.now += 10_000
         shell.send(TimerFired(shell.now))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from tests.golden.engine_play import Play, assert_in_order
 from tornflow.engine.commands import Command
 from tornflow.engine.events import EventHandedOver, EventRaised, EventReturned, Paused, Resumed, WaiterArrived, Woken
 from tornflow.engine.scope import Scope
-from tornflow.engine.suspense import EVENT
 from tornflow.engine.transition import apply
+from tornflow.errors import TaskFinished
+from tornflow.model.messages import HandOver
 
 PICKY = """
 workspace: demo
@@ -63,29 +67,61 @@ def test_a_pause_keeps_events_and_resume_gives_them_out_in_order() -> None:
     assert scope.state.context["event"] == {"last": 2}
 
 
+def handed(scope: Scope) -> list[tuple[str, HandOver]]:
+    found = [(name, posted.message) for name, posted in scope.state.outbox.items()]
+    return [(name, message) for name, message in found if isinstance(message, HandOver)]
+
+
+def arrived(play: Play, root: Scope, path: str, since: int) -> WaiterArrived:
+    return WaiterArrived(play.now, path, "gate", ("go",), since, (*root.state.generation, 1))
+
+
 def test_an_event_that_comes_back_is_taken_by_one_who_took_a_later_one() -> None:
     play, root = started(PICKY)
     for path in ("loop_0", "loop_1"):
-        told(play, root, WaiterArrived(play.now, path, "gate", ("go",), play.now))
+        told(play, root, arrived(play, root, path, play.now))
     told(play, root, EventRaised(play.now, "go", "first"))
     told(play, root, EventRaised(play.now, "go", "second"))
-    first, second = (message for name, message in root.state.outbox.items() if name.startswith(EVENT))
-    assert [first["path"], second["path"]] == ["loop_0", "loop_1"]
-    told(play, root, WaiterArrived(play.now, "loop_1", "gate", ("go",), play.now))  # not satisfied, waits again
-    (returned, _) = list(root.state.outbox)
+    (returned, first), (_, second) = handed(root)
+    assert [first.path, second.path] == ["loop_0", "loop_1"]
+    told(play, root, arrived(play, root, "loop_1", play.now))  # not satisfied, waits again
     told(play, root, EventReturned(play.now, returned))
-    again = list(root.state.outbox.values())[-1]
-    assert (again["path"], again["entry"]["payload"]) == ("loop_1", "first")
-    assert again["number"] > second["number"]
+    _, again = handed(root)[-1]
+    assert (again.path, again.payload) == ("loop_1", "first")
+    assert again.number > second.number
 
 
 def test_a_doubled_event_is_taken_once() -> None:
     play, scope = started(PICKY)
     play.let_timers_fire()
-    event = EventHandedOver(play.now, "gate", 7, {"n": 1})
+    event = EventHandedOver(play.now, "gate", 7, {"n": 1}, scope.state.generation)
     told(play, scope, event)
     attempt = scope.state.tasks["gate"]
     assert attempt.last_event == 7
     assert told(play, scope, event) == []
     play.send(scope, Woken(play.now, "gate", {"event": {"last": 1}}))
     assert scope.state.status == "SUCCEED"
+
+
+def test_an_event_for_a_run_before_the_redo_is_refused() -> None:
+    play, scope = started(PICKY)
+    play.let_timers_fire()
+    with pytest.raises(TaskFinished):
+        told(play, scope, EventHandedOver(play.now, "gate", 7, {"last": 1}, ("another life",)))
+    assert scope.state.status == "RUNNING"
+
+
+def test_a_waiter_of_an_earlier_life_is_not_enrolled() -> None:
+    play, root = started(PICKY)
+    told(play, root, WaiterArrived(play.now, "loop_0", "gate", ("go",), play.now, ("another life", 1)))
+    assert len(root.state.waiters) == 0
+
+
+def test_a_waiter_that_is_told_of_twice_is_enrolled_once_and_one_of_a_later_run_takes_its_place() -> None:
+    play, root = started(PICKY)
+    first = arrived(play, root, "loop_0", play.now)
+    told(play, root, first)
+    told(play, root, first)
+    assert [one.generation for one in root.state.waiters] == [(*root.state.generation, 1)]
+    told(play, root, replace(first, generation=(*root.state.generation, 2), since=play.now + 5))
+    assert [one.generation for one in root.state.waiters] == [(*root.state.generation, 2)]

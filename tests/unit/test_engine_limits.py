@@ -8,10 +8,11 @@ import pytest
 
 from tests.golden.engine_play import Play
 from tornflow.engine.commands import Command
-from tornflow.engine.events import Degraded, EventRaised, Paused, Redone, Resumed, TaskCompleted
+from tornflow.engine.events import Degraded, Delivered, EventRaised, Paused, Redone, Resumed, TaskCompleted
 from tornflow.engine.scope import Scope
 from tornflow.engine.transition import apply
 from tornflow.errors import LimitExceeded
+from tornflow.model.execution import ScopeKey
 
 FLOW = """
 workspace: demo
@@ -47,7 +48,7 @@ def test_kept_events_are_bounded_in_number_and_in_bytes() -> None:
     play.send(scope, EventRaised(play.now, "two", "small"))
     with pytest.raises(LimitExceeded, match="event_buffer"):
         apply(scope, EventRaised(play.now, "three", "small"), [])
-    assert [one["name"] for one in scope.state.events] == ["one", "two"]
+    assert [kept.name for kept in scope.state.events.values()] == ["one", "two"]
 
 
 def test_a_degrade_after_the_end_counts_for_the_next_redo() -> None:
@@ -72,12 +73,17 @@ tasks:
 """
 
 
-def test_two_orders_of_one_moment_are_two_messages() -> None:
+def test_of_two_orders_of_one_moment_the_groups_follow_the_later() -> None:
     play = Play(LOOP, {}, {})
     scope = play.start(play.flow, {})
     commands: list[Command] = []
     apply(scope, Paused(play.now), commands)
     scope.saved()
+    (first,) = scope.state.outbox
     apply(scope, Resumed(play.now), commands)
     # The delivery of the first must not take the second for done: its groups would stay paused for ever.
-    assert len(scope.state.outbox) == 2
+    apply(scope, Delivered(play.now, first), commands)
+    (second,) = scope.state.outbox
+    assert second != first
+    play.deliver(scope, second)
+    assert (play.find(ScopeKey(scope.state.key.execution_id, "F_0")).state.control, scope.state.control) == (2, 2)

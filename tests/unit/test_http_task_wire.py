@@ -34,7 +34,7 @@ class Heard:
 
 
 @asynccontextmanager
-async def peer(behave: Peer) -> AsyncIterator[tuple[HttpTaskType, Heard]]:
+async def peer(behave: Peer, settings: dict[str, int] | None = None) -> AsyncIterator[tuple[HttpTaskType, Heard]]:
     heard = Heard()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,7 +49,7 @@ async def peer(behave: Peer) -> AsyncIterator[tuple[HttpTaskType, Heard]]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     heard.url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     task_type = HttpTaskType()
-    await task_type.start(ScriptedHost({"outbound": {"allow_loopback": True}}))
+    await task_type.start(ScriptedHost({"outbound": {"allow_loopback": True, **(settings or {})}}))
     try:
         yield task_type, heard
     finally:
@@ -113,20 +113,102 @@ async def test_credentials_in_both_places_are_refused_before_anything_is_sent() 
     assert heard.heads == []
 
 
-async def test_a_get_is_sent_again_when_an_idle_connection_turns_out_dead() -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_on_a_kept_connection_that_turns_out_dead_is_sent_again(method: str) -> None:
     async with peer(answers_once_per_connection) as (task_type, heard):
-        assert await call(task_type, heard, method="GET") == Answered({"a": 1})
-        assert await call(task_type, heard, method="GET") == Answered({"a": 1})
-    assert (heard.connections, len(heard.heads)) == (2, 3)
+        for _ in range(3):
+            assert await call(task_type, heard, method=method) == Answered({"a": 1})
+    # The fresh connections are not kept, so every other call meets a dead one.
+    assert (heard.connections, len(heard.heads)) == (3, 4)
+    keys = [line for line in heard.heads[1].split(b"\r\n") if line.startswith(b"X-Idempotency-Key")]
+    assert keys and keys[0] in heard.heads[2]
 
 
-async def test_a_post_is_not_sent_again_when_a_connection_breaks() -> None:
-    async with peer(answers_once_per_connection) as (task_type, heard):
+async def test_a_replaced_connection_is_not_replaced_again() -> None:
+    async def answers_only_the_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
+        await heard.request(reader)
+        if heard.connections == 1:
+            writer.write(OK)
+            await heard.request(reader)
+
+    async with peer(answers_only_the_first) as (task_type, heard):
         assert await call(task_type, heard) == Answered({"a": 1})
         outcome = await call(task_type, heard)
     assert isinstance(outcome, Failed)
-    assert "closed before an answer came" in outcome.message
+    assert ("closed before an answer came" in outcome.message, outcome.code) == (True, "closed")
+    assert (heard.connections, len(heard.heads)) == (2, 3)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_first_connection_that_breaks_is_not_replaced(method: str) -> None:
+    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
+        await heard.request(reader)
+
+    async with peer(breaks) as (task_type, heard):
+        outcome = await call(task_type, heard, method=method)
+    assert isinstance(outcome, Failed) and outcome.code == "closed"
+    assert len(heard.heads) == 1
+
+
+@pytest.mark.parametrize("beginning", [b"H", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 103 Hints\r\n\r\n"])
+async def test_an_answer_that_has_begun_is_not_asked_for_again(beginning: bytes) -> None:
+    async def breaks_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
+        await heard.request(reader)
+        writer.write(OK)
+        await heard.request(reader)
+        writer.write(beginning)
+
+    async with peer(breaks_off) as (task_type, heard):
+        assert await call(task_type, heard) == Answered({"a": 1})
+        outcome = await call(task_type, heard)
+    assert isinstance(outcome, Failed) and outcome.code in ("closed", "not_http")
     assert (heard.connections, len(heard.heads)) == (1, 2)
+
+
+def with_headers(*fields: bytes) -> Peer:
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
+        await heard.request(reader)
+        writer.write(b"\r\n".join([OK.partition(b"\r\n\r\n")[0], *fields, b"", b'{"a":1}']))
+        await reader.read()
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    "fields", [[b"X: " + b"a" * 100_000], [b"X-%d: b" % n for n in range(900)], [b"X" * 9000 + b": b"]]
+)
+async def test_large_heads_are_taken(fields: list[bytes]) -> None:
+    async with peer(with_headers(*fields)) as (task_type, heard):
+        assert await call(task_type, heard) == Answered({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ([b"X: " + b"a" * 5000], "larger than outbound.answer_header_bytes = 4096"),
+        ([b"X-%d: b" % n for n in range(20)], "more headers than outbound.answer_headers = 10"),
+    ],
+)
+async def test_a_head_above_a_limit_fails_and_names_the_setting(fields: list[bytes], named: str) -> None:
+    limits = {"answer_header_bytes": 4096, "answer_headers": 10}
+    async with peer(with_headers(*fields), limits) as (task_type, heard):
+        outcome = await call(task_type, heard)
+    assert isinstance(outcome, Failed)
+    assert (named in outcome.message, outcome.code) == (True, "too_large"), outcome
+    assert len(heard.heads) == 1
+
+
+async def test_a_head_that_never_ends_is_given_up() -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Heard) -> None:
+        await heard.request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not writer.is_closing():
+            writer.write(b"X: " + b"a" * 1000 + b"\r\n")
+            await writer.drain()
+
+    async with peer(endless, {"answer_header_bytes": 1_000_000, "answer_headers": 1_000_000}) as (task_type, heard):
+        outcome = await call(task_type, heard)
+    assert isinstance(outcome, Failed) and "outbound.answer_header_bytes = 1000000" in outcome.message
 
 
 async def test_hints_before_the_answer_are_not_taken_for_it() -> None:
@@ -160,7 +242,7 @@ async def test_who_refuses_a_large_body_half_way_is_heard() -> None:
     async with peer(refuses) as (task_type, heard):
         outcome = await call(task_type, heard, size=4_000_000)
     assert isinstance(outcome, Failed)
-    assert "413 Too Large" in outcome.message
+    assert "413 Too Large: [no body]" in outcome.message
 
 
 async def test_a_cancelled_call_gives_its_connection_up() -> None:

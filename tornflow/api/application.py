@@ -94,4 +94,4 @@ def _show(page: Page) -> Operation:
 
 
 def _plain_route(path: str, operation: Operation) -> Route:
-    return Route(path=path, methods=("GET",), operation=operation, tag="web", summary="A page")
+    return Route(path=path, methods=("GET",), operation=operation, tag="web", summary="A page", is_probe=True)

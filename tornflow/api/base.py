@@ -17,21 +17,18 @@ from tornado.web import Application, RequestHandler
 
 from tornflow.api.edge import Edge
 from tornflow.api.metrics import RequestMetrics
+from tornflow.api.packed import BodyTooLarge, unpack_body
 from tornflow.api.reading import read_args, read_body
 from tornflow.api.routes import Answer, Call, Route
+from tornflow.errors import ServerNotReady
 from tornflow.model.jsontext import dumps
 
 log = logging.getLogger("tornflow.api")
 
 JSON = "application/json"
 UNKNOWN_URI = "/**"
-
-
-class BodyTooLarge(Exception):
-    """The body exceeds ``EdgeLimits.body_bytes``; it was read and dropped."""
-
-    def __init__(self, allowed: int) -> None:
-        super().__init__(f"the request body exceeds the limit of {allowed} bytes")
+RETRY = {"Retry-After": "1"}
+"""Header of a 503: a start takes seconds, and another node may answer at once."""
 
 
 class WrongMethod(Exception):
@@ -71,8 +68,10 @@ class EdgeHandler(RequestHandler):
 
     async def serve(self) -> None:
         try:
+            self._check_open()
             if self.is_refused:
                 raise BodyTooLarge(self.edge.limits.body_bytes)
+            await unpack_body(self.request, self.edge.limits.body_bytes)
             answer = await self.answer()
         except Exception as error:
             answer = self.explain(error)
@@ -87,6 +86,12 @@ class EdgeHandler(RequestHandler):
         body = read_body(route.body, request, self.edge.limits)
         call = Call(self.edge, request, read_args(route.params, request, body), body, self.path_params)
         return await route.operation(call)
+
+    def _check_open(self) -> None:
+        if self.route is None or not self.route.is_probe:
+            reason = self.edge.closed()
+            if reason:
+                raise ServerNotReady(f"the server is {reason}: nothing was done, try again")
 
     def known_route(self) -> Route:
         """Return the route if it has the method (HEAD where GET is harmless). Raises UnknownPath, WrongMethod."""

@@ -14,7 +14,6 @@ from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import FlowService
 from tornflow.spi.task_type import Attempt
 
-
 REFERENCE_CALLBACK_CHARS = 6_144
 
 
@@ -69,7 +68,9 @@ class Component:
 class Edge:
     """Everything the handlers may touch. Built once by the server.
 
-    ``is_ready`` returns "" or the reason why the server cannot work now. ``clock`` returns ms since the epoch.
+    ``is_ready`` returns "" or the reason why the server cannot work now, trouble with the store included. ``closed``
+    returns "" or the reason why nothing but probes is answered: it is starting or draining. ``clock`` returns ms since
+    the epoch.
     ``evaluate`` computes a ``progress.calculation`` (expression, variables); without it such a task counts as 0 until
     it is done. ``transforms`` compiles the scripts of mapping rules for the mapping tools. ``preview`` returns the
     ``{"url", "body"}`` that a task type would send for an attempt, None if it shows none; it raises UnknownTaskType or
@@ -80,6 +81,7 @@ class Edge:
     catalog: Catalog[Any]
     clock: Callable[[], int]
     is_ready: Callable[[], str] = lambda: ""
+    closed: Callable[[], str] = lambda: ""
     limits: EdgeLimits = EdgeLimits()
     descriptor_limits: DescriptorLimits = DescriptorLimits()
     server_url: str = "http://127.0.0.1:8080"

@@ -64,7 +64,7 @@ def _operation(family: str, path: str, method: str, route: Route) -> Json:
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [*map(_path_param, _TEMPLATED.findall(path)), *map(_query_param, route.params)],
-        "responses": {str(route.status): _success(route), "default": _failure(family)},
+        "responses": {str(route.status): _success(route), **_closed(family, route), "default": _failure(family)},
     }
     body = _BODIES.get(route.body)
     if route.name in _VERBATIM:
@@ -103,6 +103,16 @@ def _success(route: Route) -> Json:
     elif route.status != 204:
         answer["content"] = {"text/plain": {"schema": TEXT}}
     return answer
+
+
+def _closed(family: str, route: Route) -> Json:
+    """Return the answer of a server that starts, drains or is overloaded, where a route has it."""
+    if route.is_probe:
+        return {}
+    answer = _failure(family)
+    answer["description"] = "the server is starting, draining or overloaded: nothing was done"
+    answer["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return {"503": answer}
 
 
 def _failure(family: str) -> Json:

@@ -8,7 +8,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tornflow import errors
-from tornflow.api.base import JSON, BodyTooLarge, EdgeHandler, UnknownPath, WrongMethod, log
+from tornflow.api.base import JSON, RETRY, EdgeHandler, UnknownPath, WrongMethod, log
+from tornflow.api.outcome import storage_text
+from tornflow.api.packed import CODINGS, BodyTooLarge, UnknownCoding
 from tornflow.api.reading import BadRequest
 from tornflow.api.routes import INTEGER, TEXT, Answer, Call, Json, Kind, Operation, Param, Route, list_of, shape
 from tornflow.model.jsontext import dumps
@@ -24,12 +26,15 @@ WORDINGS: dict[type[Exception], tuple[int, str]] = {
     UnknownPath: (404, "not_found"),
     WrongMethod: (405, "wrong_method"),
     BodyTooLarge: (413, "limit_exceeded"),
+    UnknownCoding: (415, "unsupported_coding"),
     errors.TornflowError: (500, ""),
     errors.RequestError: (400, ""),
     errors.NotFound: (404, ""),
     errors.IllegalTransition: (409, ""),
     errors.ExecutionExists: (409, ""),
     errors.StorageError: (503, ""),
+    errors.ServerNotReady: (503, ""),
+    errors.AdmissionRefused: (503, ""),
 }
 
 
@@ -42,9 +47,14 @@ class OpsHandler(EdgeHandler):
             log.error("unexpected error in a request", exc_info=error)
             return Answer(500, dumps({"code": "internal_error", "message": "internal server error"}), JSON)
         status, code = found
-        headers = {"Allow": ", ".join(self.route.methods)} if status == 405 and self.route else {}
-        body = {"code": code or getattr(error, "code", ""), "message": str(error) or "not found"}
+        message = storage_text(error) if isinstance(error, errors.StorageUnavailable) else str(error)
+        body = {"code": code or getattr(error, "code", ""), "message": message or "not found"}
+        headers = {405: {"Allow": self._methods()}, 415: {"Accept-Encoding": CODINGS}, 503: RETRY}.get(status, {})
         return Answer(status, dumps(body), JSON, headers)
+
+
+    def _methods(self) -> str:
+        return ", ".join(self.route.methods) if self.route else ""
 
 
 async def healthz(call: Call) -> Json:
@@ -117,19 +127,19 @@ def routes(registry: CollectorRegistry) -> tuple[Route, ...]:
     render = metrics(registry)
     return (
         Route(
-            path="/healthz", methods=("GET",), operation=healthz, tag="operations",
+            path="/healthz", methods=("GET",), operation=healthz, tag="operations", is_probe=True,
             summary="200 when the process lives", returns=shape(status=TEXT),
         ),
         Route(
-            path="/readyz", methods=("GET",), operation=readyz, tag="operations",
+            path="/readyz", methods=("GET",), operation=readyz, tag="operations", is_probe=True,
             summary="200 when the server can work, else 503", returns=shape(status=TEXT, reason=TEXT),
         ),
         Route(
-            path="/metrics", methods=("GET",), operation=render, tag="operations",
+            path="/metrics", methods=("GET",), operation=render, tag="operations", is_probe=True,
             summary="Metrics in the Prometheus text format",
         ),
         Route(
-            path="/actuator/prometheus", methods=("GET",), operation=render, tag="operations",
+            path="/actuator/prometheus", methods=("GET",), operation=render, tag="operations", is_probe=True,
             summary="The same as /metrics",
         ),
         Route(

@@ -76,7 +76,7 @@ class Route:
     """``path`` is an OpenAPI template. ``returns`` is the JSON schema of the success body, or None for no JSON.
 
     ``name`` is the word of the operation for error tables; unused by most. ``HEAD`` works where ``GET`` does, unless
-    ``has_head`` is False: a look must not change anything.
+    ``has_head`` is False: a look must not change anything. ``is_probe``: answered also while the server is closed.
     """
 
     path: str
@@ -90,6 +90,7 @@ class Route:
     status: int = 200
     name: str = ""
     has_head: bool = True
+    is_probe: bool = False
 
 
 # --- JSON schemas, as short as they can be written

@@ -1,7 +1,7 @@
 """The command line (design, section 5; fixed). ``main`` is the entry point ``tornflow``.
 
-Exit codes: 0 done, 1 the flow failed or a descriptor has errors, 2 the command could not be carried out (one clear
-line on standard error), 130 interrupted.
+Exit codes: 0 done, 1 the flow failed, a descriptor has errors or a store has problems, 2 the command could not be
+carried out (one clear line on standard error), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tornflow.cli.lint import lint_command
 from tornflow.cli.plugins import plugins_command
 from tornflow.cli.run import run_command
 from tornflow.cli.serve import serve_command
+from tornflow.cli.storage import storage_command
 from tornflow.errors import TornflowError
 
 CANNOT = 2
@@ -30,7 +31,7 @@ def tornflow_command() -> None:
     """A durable workflow server: Rill Flow YAML and Dapr Workflow REST on one engine."""
 
 
-for _command in (serve_command, run_command, lint_command, plugins_command):
+for _command in (serve_command, run_command, lint_command, plugins_command, storage_command):
     tornflow_command.add_command(_command)
 
 

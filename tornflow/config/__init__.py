@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tornflow.config.schema import SETTINGS, build
 from tornflow.config.settings import Settings, is_loopback
-from tornflow.config.sources import Given, Refused, from_environ, from_file, from_flags, from_sets
+from tornflow.config.sources import Found, Given, Refused, Retired, from_environ, from_file, from_flags, from_sets
 from tornflow.config.values import check
 from tornflow.errors import ConfigError
 
@@ -33,7 +33,7 @@ def load_settings(
         ConfigError: something is unknown or wrong. The message is one line that names every problem, each with
             its place; ``details["problems"]`` has them as a list.
     """
-    found: list[Given | Refused] = [
+    found: list[Found] = [
         *(from_file(config_file) if config_file else ()),
         *from_environ(environ or {}),
         *from_flags(flags or {}),
@@ -42,7 +42,11 @@ def load_settings(
     problems = [item.message for item in found if isinstance(item, Refused)]
     given = [item for item in found if isinstance(item, Given)]
     values, places = _checked([item for item in given if item.path in SETTINGS], problems)
-    settings = build(values, _other_plugins([item for item in given if item.path not in SETTINGS], problems))
+    settings = build(
+        values,
+        _other_plugins([item for item in given if item.path not in SETTINGS], problems),
+        tuple(item.message for item in found if isinstance(item, Retired)),
+    )
     problems.extend(f"{places.get(path, 'default')}: {path}: {reason}" for path, reason in _disagreements(settings))
     if problems:
         raise ConfigError("; ".join(problems), problems=problems)

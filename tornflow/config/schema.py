@@ -50,10 +50,12 @@ def settings_below(cls: type, prefix: str) -> Iterator[Section | Setting]:
             yield from settings_below(hints[field.name], path)
 
 
-def build(values: Mapping[str, Any], other_plugins: Mapping[str, Mapping[str, Any]]) -> Settings:
+def build(
+    values: Mapping[str, Any], other_plugins: Mapping[str, Mapping[str, Any]], warnings: tuple[str, ...] = ()
+) -> Settings:
     """Return the settings with ``values`` (path -> checked value) in place of the defaults."""
     sections = {name: _build(cls, name, values) for name, cls in _sections()}
-    return Settings(**sections, other_plugins=other_plugins)
+    return Settings(**sections, other_plugins=other_plugins, warnings=warnings)
 
 
 def _build(cls: type, prefix: str, values: Mapping[str, Any]) -> Any:

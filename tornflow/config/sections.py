@@ -26,6 +26,9 @@ class ServerSettings:
         maximum=65535,
         environ=("TORNFLOW_DAPR_PORT",),
     )
+    processes: int = setting(
+        1, "server processes that share the ports; more than 1 needs a shared store (MongoDB)", minimum=1, maximum=256
+    )
     public_url: str = setting(
         "", "how executors reach this server (X-Callback-Url); empty: http://<host>:<port>, or 127.0.0.1 for 0.0.0.0"
     )
@@ -63,7 +66,19 @@ class EngineSettings:
     max_tasks_per_flow: int = setting(20_000, "tasks that one descriptor may define", unit="tasks", minimum=1)
     flow_depth: int = setting(5, "levels of flows that call flows, the first one included", unit="levels", minimum=1)
     finished_retention_s: int = setting(
-        86_400, "how long a finished execution can be read; unfinished ones never expire", unit="s", minimum=1
+        86_400, "how long a succeeded execution can be read; unfinished ones never expire", unit="s", minimum=1
+    )
+    failed_retention_s: int = setting(
+        7 * 86_400, "how long a failed or terminated execution can be read", unit="s", minimum=1
+    )
+    attempts_kept: int = setting(
+        100, "attempts of a task whose start and end are kept: the first one and the latest", unit="attempts", minimum=2
+    )
+    unknown_outcome_patience_s: float = setting(
+        10.0,
+        "how long a request waits for the store to say whether a change was stored, before it is told that this is unknown",
+        unit="s",
+        minimum=0.1,
     )
     timer_horizon_s: int = setting(
         60, "timers due within this time are held in memory, later ones in the store only", unit="s", minimum=1
@@ -92,8 +107,9 @@ class DescriptorSettings:
 class ExpressionSettings:
     """Budget of one run of a transform, gray rule or progress calculation; beyond it that run fails"""
 
-    steps: int = setting(100_000, "calls, loop turns and elements looked at", unit="steps", minimum=100)
-    wall_ms: int = setting(100, "time of one run; the event loop waits that long at most", unit="ms", minimum=1)
+    steps: int = setting(
+        100_000, "calls, loop turns, elements looked at; each takes a microsecond at most", unit="steps", minimum=100
+    )
     call_depth: int = setting(64, "nesting of calls", unit="levels", minimum=1, maximum=200)
     value_bytes: int = setting(MIB, "any one built value, and the result (estimated)", unit="bytes", minimum=1024)
     total_bytes: int = setting(8 * MIB, "everything built in one run (estimated)", unit="bytes", minimum=1024)

@@ -38,6 +38,8 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     other_plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """``plugins.<name>`` of task types that are not built in: only their own code knows what is right there."""
+    warnings: tuple[str, ...] = ()
+    """What was given and has no effect, one line each with its place; to be logged once logging is set up."""
 
     @property
     def is_loopback_only(self) -> bool:

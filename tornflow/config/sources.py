@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from tornflow.config.retired import RETIRED, RETIRED_ENVIRON, warning
 from tornflow.config.schema import SETTINGS, TABLE, Section
 from tornflow.config.values import from_text, parse_text
 
@@ -27,6 +28,7 @@ FLAGS = {
     "server.port": "--port",
     "server.dapr_port": "--dapr-port",
     "storage.url": "--storage",
+    "server.processes": "--processes",
 }
 """The settings that have a flag of their own (design, section 5)."""
 
@@ -49,7 +51,17 @@ class Refused:
     message: str
 
 
-def from_file(path: Path) -> Iterator[Given | Refused]:
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A setting that no longer exists, as a message that names the place and the replacement."""
+
+    message: str
+
+
+Found = Given | Refused | Retired
+
+
+def from_file(path: Path) -> Iterator[Found]:
     """Read a YAML file; an empty one gives nothing."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -69,11 +81,14 @@ def from_file(path: Path) -> Iterator[Given | Refused]:
             yield Refused(f"{path}: must be a mapping of sections, such as `server:`")
 
 
-def from_environ(environ: Mapping[str, str]) -> Iterator[Given | Refused]:
+def from_environ(environ: Mapping[str, str]) -> Iterator[Found]:
     """Read ``TORNFLOW_<SECTION>_<KEY>`` and the few other names; an unknown TORNFLOW_* name is refused."""
     seen: dict[str, str] = {}
     for name in sorted(environ):
         text = environ[name]
+        if name in RETIRED_ENVIRON:
+            yield Retired(warning(RETIRED_ENVIRON[name], name))
+            continue
         if name not in ENVIRON:
             if name.startswith("TORNFLOW_") and not FOREIGN_ENVIRON.fullmatch(name):
                 yield Refused(f"{name}: no such setting{_nearest(name, ENVIRON)}")
@@ -87,14 +102,14 @@ def from_environ(environ: Mapping[str, str]) -> Iterator[Given | Refused]:
         yield _given_text(path, text, name)
 
 
-def from_flags(flags: Mapping[str, Any]) -> Iterator[Given | Refused]:
+def from_flags(flags: Mapping[str, Any]) -> Iterator[Found]:
     """Read values given by path, None where a flag was absent."""
     for path, value in flags.items():
         if value is not None:
             yield from _known(path, value, FLAGS.get(path, path))
 
 
-def from_sets(sets: Sequence[str]) -> Iterator[Given | Refused]:
+def from_sets(sets: Sequence[str]) -> Iterator[Found]:
     """Read ``a.b=value`` texts; later ones win."""
     for text in sets:
         path, equals, value = text.partition("=")
@@ -110,7 +125,7 @@ def from_sets(sets: Sequence[str]) -> Iterator[Given | Refused]:
                 yield Refused(f"{place}: {path}: {error}")
 
 
-def _from_node(loader: yaml.SafeLoader, node: yaml.MappingNode, prefix: str, file: Path) -> Iterator[Given | Refused]:
+def _from_node(loader: yaml.SafeLoader, node: yaml.MappingNode, prefix: str, file: Path) -> Iterator[Found]:
     seen: set[str] = set()
     for key_node, value_node in node.value:
         place = f"{file}:{key_node.start_mark.line + 1}"
@@ -128,7 +143,7 @@ def _from_node(loader: yaml.SafeLoader, node: yaml.MappingNode, prefix: str, fil
         seen.add(path)
 
 
-def _constructed(loader: yaml.SafeLoader, path: str, node: yaml.Node, place: str) -> Iterator[Given | Refused]:
+def _constructed(loader: yaml.SafeLoader, path: str, node: yaml.Node, place: str) -> Iterator[Found]:
     try:
         value = loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
@@ -137,8 +152,10 @@ def _constructed(loader: yaml.SafeLoader, path: str, node: yaml.Node, place: str
         yield from _known(path, value, place)
 
 
-def _known(path: str, value: Any, place: str) -> Iterator[Given | Refused]:
-    if path in SETTINGS or _is_other_plugin(path):
+def _known(path: str, value: Any, place: str) -> Iterator[Found]:
+    if path in RETIRED:
+        yield Retired(warning(path, place))
+    elif path in SETTINGS or _is_other_plugin(path):
         yield Given(path, value, place)
     elif path in SECTIONS:
         yield Refused(f"{place}: {path}: is a section, give section.key")

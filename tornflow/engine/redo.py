@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tornflow.engine.commands import AnnounceFlow
 from tornflow.engine.ending import finish
 from tornflow.engine.events import Redone, StatusForced
 from tornflow.engine.function import abandon_child
 from tornflow.engine.groups import stop_groups
-from tornflow.engine.commands import AnnounceFlow
 from tornflow.engine.program import Graph
 from tornflow.engine.turn import MISSING, Turn, positive_integer, restore
 from tornflow.errors import IllegalTransition, LimitExceeded

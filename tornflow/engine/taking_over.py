@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tornflow.engine.commands import Deliver, DispatchTask, GatherGroups, ReviewGroups, StartGroups
 from tornflow.engine.events import Recovered
-from tornflow.engine.groups import running_indices, run_of, started_indices
+from tornflow.engine.groups import run_of, running_indices, started_indices
 from tornflow.engine.turn import Turn
 from tornflow.model.execution import GroupsState, TaskState
 from tornflow.model.messages import Posted

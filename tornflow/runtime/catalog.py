@@ -186,8 +186,10 @@ class Catalog(Generic[T]):
         if body is None:
             raise DescriptorNotFound(f"get descriptor:{business}:{feature}:{_MD5}{md5} fails")
         # Many executions may have waited for this one text: the first to come back compiles it.
-        entry = self.cached(md5) or await run_long(len(body), lambda: self._loaded(md5, body))
-        return self.cached(md5) or self._hold(entry, now)
+        loaded = self.cached(md5)
+        if loaded is None:
+            loaded = await run_long(len(body), lambda: self._loaded(md5, body))
+        return self.cached(md5) or self._hold(loaded, now)
 
     def cached(self, md5: str) -> Entry[T] | None:
         """Return the version if it is held in memory."""

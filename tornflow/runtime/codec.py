@@ -375,3 +375,26 @@ def note_form(scope: Scope, stored: StoredScope, decoded: Decoded) -> None:
         scope.dirty_context.update(state.context)
         scope.dirty_events.update(state.events)
         state.waiters.dirty.update(state.waiters.chunks)
+
+
+def in_present_form(stored: StoredScope) -> ScopeWrite | None:
+    """Return the write that puts a scope of form 1 into the present form; None where it has it. Nothing else changes.
+
+    Raises:
+        Exception: the scope cannot be read; whatever decoding it raises.
+    """
+    state, is_split, is_old = decode(stored)
+    if not is_old:
+        return None
+    everything = (set(state.tasks), set(state.context), set(state.events), state.waiters.chunks)
+    return ScopeWrite(
+        key=state.key,
+        expected_revision=stored.revision,
+        head=dumps(_head(state, is_inline=not is_split)),
+        parts=_parts(state, *everything) if is_split else {},
+        life=state.life,
+        replaces=stored.life,
+        owners=stored.owners,
+        due_at=stored.due_at,
+        summary=None if state.key.path else summary_of(state),
+    )

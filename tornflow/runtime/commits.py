@@ -30,8 +30,6 @@ _LONGEST_PAUSE_S = 2.0
 class OutcomeLost(RevisionConflict):
     """Others have changed the scope since; whether our write was stored before that cannot be told."""
 
-    code = "outcome_lost"
-
 
 @dataclass(frozen=True, slots=True)
 class CommitSettings:

@@ -1,8 +1,8 @@
 """Who may start next: fair shares of a limited number of slots.
 
 Each entry goes to a *target* and belongs to a *flow*. Three limits hold at any time: slots in all, per target, per
-flow. Among the entries that may start, targets take turns, within a target flows take turns, and within a flow the oldest
-comes first. An entry that may not start is never looked at again until what it waits for has a free slot:
+flow. Among the entries that may start, targets take turns, within a target flows take turns, and within a flow the
+oldest comes first. An entry that may not start is never looked at again until what it waits for has a free slot:
 
 * entries of one flow for one target form a *line*;
 * a line stands either in the ring of its target or, once it was found that its flow is full, is parked at its flow;

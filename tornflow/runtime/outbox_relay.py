@@ -44,9 +44,9 @@ from tornflow.model.messages import (
 )
 from tornflow.model.names import instance_name, split_route
 from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.runtime.attempts import attempt_key
 from tornflow.runtime.callbacks import Callbacks
 from tornflow.runtime.clock import Clock
-from tornflow.runtime.attempts import attempt_key
 from tornflow.runtime.retrying import while_unavailable
 from tornflow.runtime.runner import Runner
 from tornflow.runtime.tasks import Tasks
@@ -185,7 +185,7 @@ class OutboxRelay:
     ) -> None:
         event = Terminated(self._clock.wall_ms(), run)
         if indices is not None:
-            await self._send_to_all(((ScopeKey(execution_id, f"{route}{index}"), event) for index in indices))
+            await self._send_to_all((ScopeKey(execution_id, f"{route}{index}"), event) for index in indices)
             return
         after = ""
         while True:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from tornflow import errors
-from tornflow.api.base import JSON, BodyTooLarge, UnknownPath, WrongMethod, log
+from tornflow.api.base import JSON, RETRY, UnknownPath, WrongMethod, log
+from tornflow.api.outcome import storage_text
+from tornflow.api.packed import CODINGS, BodyTooLarge, UnknownCoding
 from tornflow.api.reading import BadRequest
 from tornflow.api.routes import Answer
 from tornflow.model.jsontext import dumps
@@ -67,8 +70,11 @@ CAUSES: dict[type[Exception], str] = {
     errors.ExecutionNotFinished: (
         "failed to Purge workflow {id}: failed to purge workflow state: orchestration has not yet completed"
     ),
-    errors.StorageUnavailable: "storage unavailable: {message}",
 }
+_CHILDREN = (
+    "unable to start workflow: failed to start workflow: rpc error: code = AlreadyExists"
+    " desc = cannot recreate workflow with ID '{id}': child workflow '{child}': orchestration has not yet completed"
+)
 
 
 def error_answer(error: Exception, operation: str, names: dict[str, str], *, missing_is_404: bool) -> Answer:
@@ -80,6 +86,11 @@ def error_answer(error: Exception, operation: str, names: dict[str, str], *, mis
         return error_body(404, "ERR_DIRECT_INVOKE", text)
     if isinstance(error, MalformedEscape):
         return Answer(400, f"failed to unescape request parameter {error}\n".encode(), "text/plain; charset=utf-8")
+    if isinstance(error, errors.ServerNotReady | errors.AdmissionRefused):
+        return _try_again(error, operation, names)
+    if isinstance(error, UnknownCoding):
+        answer = error_body(415, "ERR_MALFORMED_REQUEST", f"failed to read request body: {error}")
+        return replace(answer, headers={"Accept-Encoding": CODINGS})
     if isinstance(error, BodyTooLarge):
         return error_body(400, "ERR_BODY_READ", "failed to read request body: stream too large")
     if isinstance(error, BadRequest):
@@ -107,9 +118,31 @@ def _failure(error: errors.TornflowError, wording: Wording, names: dict[str, str
             text = f"unable to find workflow with the provided instance ID: {names.get('id', '')}"
             return error_body(404, "ERR_INSTANCE_ID_NOT_FOUND", text)
         return error_body(500, wording.code, f"{subject}: {_filled(wording.missing, names)}")
-    cause = next((CAUSES[kind] for kind in type(error).__mro__ if kind in CAUSES), None)
-    text = _filled(cause, {**names, "message": error.message}) if cause else error.message
-    return error_body(500, wording.code, f"{subject}: {text}")
+    return error_body(500, wording.code, f"{subject}: {_cause(error, names)}")
+
+
+def _cause(error: errors.TornflowError, names: dict[str, str]) -> str:
+    if isinstance(error, errors.StorageUnavailable):
+        return storage_text(error, _look(error, names))
+    if isinstance(error, errors.ExecutionExists) and error.details.get("reason") == "children":
+        return _filled(_CHILDREN, {**names, "child": str(error.details.get("child", ""))})
+    template = next((CAUSES[kind] for kind in type(error).__mro__ if kind in CAUSES), None)
+    return _filled(template, names) if template else error.message
+
+
+def _look(error: errors.StorageUnavailable, names: dict[str, str]) -> str:
+    """Return how the caller finds out what became of this request."""
+    instance_id = str(error.details.get("execution_id") or names.get("id", ""))
+    component = quote(names.get("component", "dapr"), safe="")
+    return f"ask GET /v1.0/workflows/{component}/{quote(instance_id, safe=':')}" if instance_id else ""
+
+
+def _try_again(error: errors.TornflowError, operation: str, names: dict[str, str]) -> Answer:
+    """Nothing was done, and another try soon will do (decisions, "Lives and attempts")."""
+    wording = WORDINGS.get(operation)
+    if wording is None:
+        return replace(error_body(503, "ERROR", error.message), headers=RETRY)
+    return replace(error_body(503, wording.code, f"{_filled(wording.subject, names)}: {error.message}"), headers=RETRY)
 
 
 def _filled(template: str, names: dict[str, str]) -> str:

@@ -46,12 +46,12 @@ WORKFLOWS = (
 
 SIDECAR = (
     Route(
-        path="/healthz", methods=("GET",), operation=sidecar.healthz, name="healthz", tag="sidecar",
+        path="/healthz", methods=("GET",), operation=sidecar.healthz, name="healthz", tag="sidecar", is_probe=True,
         summary="204 when the server can work", params=(Param("appid", Kind.TEXT),), status=204,
     ),
     Route(
         path="/healthz/outbound", methods=("GET",), operation=sidecar.healthz_outbound, name="healthz", tag="sidecar",
-        summary="204 when the server can work", status=204,
+        summary="204 when the server can work", status=204, is_probe=True,
     ),
     Route(
         path="/metadata", methods=("GET",), operation=sidecar.metadata, name="metadata", tag="sidecar",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tornflow import errors
-from tornflow.api.base import JSON, BodyTooLarge, WrongMethod, log
+from tornflow.api.base import JSON, RETRY, WrongMethod, log
+from tornflow.api.outcome import storage_text
+from tornflow.api.packed import CODINGS, BodyTooLarge, UnknownCoding
 from tornflow.api.reading import BadRequest, UnsupportedMedia
 from tornflow.api.routes import Answer
 from tornflow.model.jsontext import dumps
@@ -25,7 +27,6 @@ class Wording:
     status: int
     code: int
     message: str = ""  # "" = the error's own
-    prefix: str = ""  # put before the error's own
 
 
 # A new leaf of the tree is served by its parent's line.
@@ -34,6 +35,7 @@ WORDINGS: dict[type[Exception], Wording] = {
     UnsupportedMedia: Wording(422, 30105),
     WrongMethod: Wording(422, 30105),
     BodyTooLarge: Wording(400, 30109),
+    UnknownCoding: Wording(415, 30105),
     errors.TornflowError: Wording(500, 30101),
     errors.RequestError: Wording(400, 30109),
     errors.MalformedCallback: Wording(500, 30603),
@@ -47,17 +49,27 @@ WORDINGS: dict[type[Exception], Wording] = {
     errors.ExecutionExists: Wording(500, 30604),
     errors.IllegalTransition: Wording(500, 30601),
     errors.NestingTooDeep: Wording(500, 30606),
-    errors.AdmissionRefused: Wording(400, 30201),
+    errors.AttemptOver: Wording(500, 30601),
+    errors.IdempotencyKeyReused: Wording(400, 30109),
+    # decisions, "Lives and attempts": nothing was done, and another try soon will do
+    errors.AdmissionRefused: Wording(503, 30101),
+    errors.ServerNotReady: Wording(503, 30101),
     errors.StorageError: Wording(500, 30502),
-    # 503 is not in the family: a client knows 500 / 30101 as "try again"
-    errors.StorageUnavailable: Wording(500, 30101, prefix="storage unavailable: "),
+    errors.StorageUnavailable: Wording(500, 30101),
 }
 _PASSED_THROUGH = frozenset((30107, 30109, 30110))
 _UNEXPECTED = Wording(500, 30101, "internal server error")
 
 
-def error_answer(error: Exception) -> Answer:
-    """Return the family's answer. What is not expected is logged with its traceback, and not shown."""
+# What a status is worth in a header.
+_HEADERS = {503: RETRY, 415: {"Accept-Encoding": CODINGS}}
+
+
+def error_answer(error: Exception, look: str = "") -> Answer:
+    """Return the family's answer. What is not expected is logged with its traceback, and not shown.
+
+    ``look`` says how to find out the outcome of this request, should it be unknown.
+    """
     if isinstance(error, RillError):
         status = 400 if error.code < 30300 and error.code != 30101 else 500
         return error_body(status, error.code, str(error))
@@ -66,7 +78,8 @@ def error_answer(error: Exception) -> Answer:
         log.error("unexpected error in a request", exc_info=error)
         wording = _UNEXPECTED
     code = error.problems[0].code if isinstance(error, errors.InvalidDescriptor) else wording.code
-    return error_body(wording.status, code, wording.message or f"{wording.prefix}{error}", problems_of(error))
+    text = storage_text(error, look) if isinstance(error, errors.StorageUnavailable) else str(error)
+    return error_body(wording.status, code, wording.message or text, problems_of(error))
 
 
 def error_body(status: int, code: int, message: str, extra: dict[str, Any] | None = None) -> Answer:
@@ -75,7 +88,7 @@ def error_body(status: int, code: int, message: str, extra: dict[str, Any] | Non
         body["pass_through"] = True
     if extra:
         body.update(extra)
-    return Answer(status, dumps(body), JSON)
+    return Answer(status, dumps(body), JSON, _HEADERS.get(status, {}))
 
 
 def problems_of(error: Exception) -> dict[str, Any]:

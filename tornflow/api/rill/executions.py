@@ -40,7 +40,8 @@ async def finish(call: Call) -> Json:
     refuse_beyond(call, call.body, call.edge.limits.callback_chars)
     payload = with_response_unwrapped(call.body)
     is_success = _reports_success(call.body)
-    await call.edge.service.finish(call.args["execution_id"], task_name, payload, success=is_success)
+    token = _token(call)
+    await call.edge.service.finish(call.args["execution_id"], task_name, payload, success=is_success, token=token)
     return _OK
 
 
@@ -55,7 +56,7 @@ async def trigger(call: Call) -> Json:
     else:
         is_success = call.edge.trigger_ignores_body_result or _reports_success(call.body or {})
     try:
-        await call.edge.service.trigger(execution_id, task_name, payload, success=is_success)
+        await call.edge.service.trigger(execution_id, task_name, payload, success=is_success, token=_token(call))
     except (ExecutionNotFound, TaskNotFound) as error:
         raise RillError(30109, f"task not exists {execution_id}:{task_name}") from error
     return _OK
@@ -66,7 +67,7 @@ async def wakeup(call: Call) -> Json:
     payload: Json = call.body or {}
     task_name = _task_name(call, 30109)
     refuse_beyond(call, payload, call.edge.limits.callback_chars)
-    await call.edge.service.wakeup(call.args["execution_id"], task_name, payload)
+    await call.edge.service.wakeup(call.args["execution_id"], task_name, payload, token=_token(call))
     return _OK
 
 
@@ -116,6 +117,11 @@ def _task_name(call: Call, code: int) -> str:
     if not name:
         raise RillError(code, "task_name is empty")
     return name
+
+
+def _token(call: Call) -> str | None:
+    """Return the attempt that the caller means, None for the one that runs."""
+    return call.args["token"] or None
 
 
 def _reports_success(body: Json) -> bool:

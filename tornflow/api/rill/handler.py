@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from tornflow.api.base import JSON, EdgeHandler, UnknownPath
 from tornflow.api.rill.errors import error_answer
 from tornflow.api.routes import Answer
+from tornflow.errors import StorageUnavailable
 from tornflow.model.jsontext import NullFree, dumps
 
 # rill-http-api 2.5. `Authorization` is what the web UI sends when it is served from another origin;
@@ -32,7 +34,17 @@ class RillHandler(EdgeHandler):
     def explain(self, error: Exception) -> Answer:
         if isinstance(error, UnknownPath):
             return unknown_path(self.request.path, self.edge.clock())
-        return error_answer(error)
+        return error_answer(error, self._look(error) if isinstance(error, StorageUnavailable) else "")
+
+    def _look(self, error: StorageUnavailable) -> str:
+        """Return how the caller finds out what became of this request."""
+        given = self.request.arguments.get("execution_id", [b""])[0].decode(errors="replace")
+        execution_id = str(error.details.get("execution_id") or given.strip())
+        if execution_id:
+            return f"ask GET /flow/get.json?execution_id={quote(execution_id, safe=':')}"
+        if self.request.path.endswith("/submit.json"):
+            return "submit again with the same Idempotency-Key, or look for it in GET /flow/bg/get_execution_ids.json"
+        return ""
 
     def encoded(self, value: Any) -> bytes:
         return without_nulls(value)

@@ -26,6 +26,7 @@ GET, POST = ("GET",), ("POST",)
 _MANAGE = "/flow/bg/manage/descriptor/"
 
 _EXECUTION = Param("execution_id", required=True)
+_TOKEN = Param("token", note="the attempt that is meant, from X-Callback-Url; default: the one that runs")
 _ADD = Param("add", Kind.BOOL, required=True, note="true adds, false removes")
 _BUSINESS, _FEATURE, _ALIAS = required("business_id", "feature_name", "alias")
 _DONE = shape(ret=BOOLEAN)
@@ -63,6 +64,7 @@ EXECUTIONS = (
         params=(
             Param("execution_id", required=True, also=("executionId",), in_passthrough=True),
             Param("task_name", required=True, also=("taskName",), in_passthrough=True, note="instance name"),
+            _TOKEN,
         ),
         body=Body.JSON, returns=_RESULT,
     ),
@@ -74,13 +76,14 @@ EXECUTIONS = (
             Param("task_name", required=True, note="instance name"),
             Param("status", Kind.TEXT, note="success, or anything else for failed"),
             Param("context", Kind.TEXT, note="a JSON object laid over the body"),
+            _TOKEN,
         ),
         body=Body.OPTIONAL_JSON, returns=_RESULT, has_head=False,
     ),
     Route(
         path="/flow/wakeup.json", methods=POST, operation=executions.wakeup, tag="executions",
         summary="Let a suspense task look at its conditions again",
-        params=(_EXECUTION, Param("task_name", required=True, note="instance name")),
+        params=(_EXECUTION, Param("task_name", required=True, note="instance name"), _TOKEN),
         body=Body.OPTIONAL_JSON, returns=_RESULT,
     ),
     Route(

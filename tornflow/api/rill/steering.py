@@ -5,7 +5,7 @@ from __future__ import annotations
 from tornflow.api.rill.errors import RillError
 from tornflow.api.rill.executions import refuse_beyond
 from tornflow.api.routes import Call, Json
-from tornflow.errors import ExecutionNotFound, TaskNotFound, TornflowError
+from tornflow.errors import ExecutionNotFound, ServerNotReady, StorageUnavailable, TaskNotFound, TornflowError
 
 _OK = {"result": "ok"}
 
@@ -38,12 +38,17 @@ async def task_degrade(call: Call) -> Json:
 
 
 async def complete(call: Call) -> Json:
-    """Force SUCCEED or FAILED. Always 200, also when refused; ``code`` is a text here and nowhere else."""
+    """Force SUCCEED or FAILED. 200 also when refused; ``code`` is a text here and nowhere else.
+
+    A store that failed is no refusal: it is answered like everywhere, saying whether the outcome is unknown.
+    """
     execution_id = call.args["execution_id"]
     try:
         await call.edge.service.complete(execution_id, success=call.args["success"])
     except ExecutionNotFound:
         return {"code": "-1", "message": f"executionId not found {execution_id}"}
+    except (StorageUnavailable, ServerNotReady):
+        raise
     except TornflowError as error:
         return {"code": "-1", "message": str(error)}
     return {"code": "0", "message": "success"}

@@ -1,11 +1,11 @@
 """Expressions: the Aviator subset of ``transform``, gray rules and ``progress.calculation`` (rill-dsl 5.7).
 
-A pure, sandboxed interpreter: no host language, a budget for steps, time, size and depth, and the variables handed in
-are never changed. ``compile_expression(text)(variables)``, or ``Sandbox(now_ms, random, clock).compile(text)`` for
+A pure, sandboxed interpreter: no host language, a budget for steps, size and depth, no clock, and the variables handed in
+are never changed. ``compile_expression(text)(variables)``, or ``Sandbox(now_ms, random).compile(text)`` for
 scripts that use ``now()`` and ``rand()``.
 """
 
-from tornflow.engine.expressions.budget import Budget, Host
+from tornflow.engine.expressions.budget import Budget, Host, Meter
 from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError, ExpressionSyntaxError
 from tornflow.engine.expressions.sandbox import FUNCTIONS, Expression, Sandbox, compile_expression
 
@@ -17,6 +17,7 @@ __all__ = [
     "ExpressionError",
     "ExpressionSyntaxError",
     "Host",
+    "Meter",
     "Sandbox",
     "compile_expression",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,20 @@ from tornflow.engine.expressions.values import Function, render
 if TYPE_CHECKING:
     from lark import Token, Tree
 
-NODES_PER_STEP = 16
+NODES_PER_STEP = 8
 """A loop turn or call costs one step, and one more for every so many nodes of its body: long bodies are not free."""
+
+_WEIGHTS: Mapping[str, int] = {
+    "assign": 2, "block": 3, "bit_and": 4, "bit_or": 4, "bit_xor": 4, "choose": 2, "if_": 2, "fn": 12, "lambda_": 12,
+    "power": 4, "prefix": 3, "product": 1, "relation": 1, "return_": 2, "shift": 4, "throw": 24, "try_": 10,
+}  # fmt: skip
+"""What a node counts more than one; a plain name or constant is one node, about 0.1 microseconds."""
+
+_SLOW_OPERATOR = 4
+_SHORT_OPERATORS = frozenset(("+", "-", "*", "<", "=="))
+_INDEXED = 5
+_MATCHED = 16
+_JOINED = 5
 
 _CHAINS = frozenset(("bit_or", "bit_xor", "bit_and", "shift", "sum", "product", "power"))
 _NEAREST_STEPS = 400
@@ -94,7 +106,7 @@ class _Compiler:
                 self.assigned.update(str(child) for child in part.children if isinstance(child, str))
 
     def node(self, tree: Any) -> Node:
-        self.count += 1
+        self.count += 1 + _WEIGHTS.get(tree.data, 0)
         return self.methods[tree.data](tree)
 
     def cost(self) -> int:
@@ -180,11 +192,13 @@ class _Compiler:
     def _assign(self, tree: Any) -> Node:
         target, value = tree.children
         if target.data == "name":
+            self.count += self.blocks
             return nodes.assign_name(str(target.children[0]), self.node(value))
         last = target.children[-1] if target.data == "postfix" else None
         if last is None or last.data == "call":
             raise ExpressionSyntaxError("only names, elements and entries can be assigned to", *self._place(tree))
         key = nodes.constant(str(last.children[0])) if last.data == "prop" else self.node(last.children[0])
+        self.count += 2 * _INDEXED
         return nodes.write_index(self._postfix(target.children[:-1]), key, self.node(value), self._place(target))
 
     def _choose(self, tree: Any) -> Node:
@@ -194,16 +208,24 @@ class _Compiler:
     def _equality(self, tree: Any) -> Node:
         value = self.node(tree.children[0])
         for token, operand in zip(tree.children[1::2], tree.children[2::2], strict=True):
+            self._weigh_operators([token])
             if str(token) == "=~":
+                self.count += _MATCHED
                 value = nodes.match(value, self.node(operand), self._token_place(token))
             else:
                 value = nodes.binary(str(token), value, self.node(operand), self._token_place(token))
         return value
 
     def _chain(self, tree: Any) -> Node:
+        self._weigh_operators(tree.children[1::2])
         pairs = zip(tree.children[1::2], tree.children[2::2], strict=True)
         rest = [(str(token), self.node(operand), self._token_place(token)) for token, operand in pairs]
         return nodes.chain(self.node(tree.children[0]), rest)
+
+    def _weigh_operators(self, tokens: Sequence[Any]) -> None:
+        # One of the common operators alone has a short way (nodes.binary).
+        is_short = len(tokens) == 1 and str(tokens[0]) in _SHORT_OPERATORS
+        self.count += 0 if is_short else _SLOW_OPERATOR * len(tokens)
 
     def _token_place(self, token: Any) -> Place:
         return self.inside or (token.line, token.column)
@@ -227,6 +249,7 @@ class _Compiler:
         pieces = self._literal(tree, literals.string_pieces)
         if len(pieces) == 1:
             return nodes.constant(pieces[0][0])
+        self.count += _JOINED * len(pieces)
         parts = [self._inner(text, tree) if is_code else nodes.constant(text) for text, is_code in pieces]
 
         def join(env: Env) -> str:
@@ -301,8 +324,10 @@ class _Compiler:
         self.count += 1
         place = self._place(trailer)
         if trailer.data == "prop":
+            self.count += 1
             return nodes.read_property(base, str(trailer.children[0]), place)
         if trailer.data == "index":
+            self.count += _INDEXED
             return nodes.read_index(base, self.node(trailer.children[0]), place)
         arguments = [self.node(child) for child in trailer.children if child is not None]
         return nodes.call(_finder("this", base, None, {}), arguments, place)

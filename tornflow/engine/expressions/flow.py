@@ -105,8 +105,8 @@ def repeat(test: Test, inner: Node, cost: int) -> Node:
         run = env.run
         while test(env):
             run.steps -= cost
-            if run.steps < run.check_at:
-                run.checkpoint()
+            if run.steps < 0:
+                run.exhaust()
             value = inner(Env(run, {}, env))
             if value is Signal.BREAK:
                 break
@@ -129,8 +129,8 @@ def go_through(names: Sequence[str], collection: Node, inner: Node, cost: int, p
             raise
         for turn in turns:
             run.steps -= cost
-            if run.steps < run.check_at:
-                run.checkpoint()
+            if run.steps < 0:
+                run.exhaust()
             value = inner(Env(run, dict(zip(names, turn, strict=True)), env))
             if value is Signal.BREAK:
                 break
@@ -146,7 +146,7 @@ def _turns(run: Run, collection: Any, names: int) -> Any:
         return ((item,) for item in elements(run, collection))
     known = view(run, collection)
     if isinstance(known, dict):
-        run.charge(len(known) >> 4)
+        run.charge(len(known) >> 3)
         return list(known.items())
     return enumerate(elements(run, collection))
 
@@ -162,7 +162,7 @@ def attempt(inner: Node, name: str, caught: Node | None, finally_: Node | None) 
             raise
         except ExpressionError as error:
             env.run.depth = depth
-            env.run.charge(2)
+            env.run.charge(6)
             if caught is None:
                 return _finish(env, finally_, error)
             try:
@@ -186,6 +186,7 @@ def succeeds(inner: Node) -> Node:
         except BudgetExceeded:
             raise
         except ExpressionError:
+            env.run.charge(4)
             return False
 
     return run

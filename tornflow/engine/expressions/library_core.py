@@ -51,7 +51,7 @@ def _long(run: Run, value: Any) -> int:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
-        return run.integer(int(_number_text(value, "integer")))
+        return run.integer(int(_number_text(run, value, "integer")))
     if isinstance(number(value), float) and not math.isfinite(value):
         raise ExpressionError(f"{render(run, value)} is not an integer")
     if isinstance(value, Decimal) and value.adjusted() > _MAX_NUMBER_TEXT:
@@ -62,11 +62,12 @@ def _long(run: Run, value: Any) -> int:
 def _double(run: Run, value: Any) -> float:
     if isinstance(value, bool):
         return float(value)
-    return float(_number_text(value, "number")) if isinstance(value, str) else as_float(number(value))
+    return float(_number_text(run, value, "number")) if isinstance(value, str) else as_float(number(value))
 
 
-def _number_text(value: str, what: str) -> str:
-    digits = value.removeprefix("-").removeprefix("+")
+def _number_text(run: Run, value: str, what: str) -> str:
+    run.charge(1 + (min(len(value), _MAX_NUMBER_TEXT) >> 4))
+    digits = value[: _MAX_NUMBER_TEXT + 2].removeprefix("-").removeprefix("+")
     fits = digits.isascii() and len(digits) <= _MAX_NUMBER_TEXT
     if what == "number" and fits and "_" not in value:
         try:
@@ -81,12 +82,14 @@ def _number_text(value: str, what: str) -> str:
 
 
 def _least(run: Run, first: Any, *rest: Any) -> Any:
+    run.charge(len(rest))
     for value in rest:
         first = value if compare(run, value, first) < 0 else first
     return first
 
 
 def _greatest(run: Run, first: Any, *rest: Any) -> Any:
+    run.charge(len(rest))
     for value in rest:
         first = value if compare(run, value, first) > 0 else first
     return first
@@ -108,12 +111,13 @@ def _moment_ms(value: Any) -> int:
 
 
 def _date_to_string(run: Run, date: Any, pattern: Any) -> str:
-    run.charge(4 + len(text(pattern, "the format")))
+    run.charge(4 + 2 * len(text(pattern, "the format")))
     return format_date(_moment_ms(date), pattern)
 
 
 def _string_to_date(run: Run, source: Any, pattern: Any) -> Moment:
-    run.charge(4 + len(text(pattern, "the format")))
+    # The name of a month is compared with all of them.
+    run.charge(8 + 3 * len(text(pattern, "the format")))
     return Moment(parse_date(text(source, "the date"), pattern))
 
 

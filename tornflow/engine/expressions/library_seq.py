@@ -90,7 +90,7 @@ def _remove(run: Run, collection: Any, member: Any) -> Any:
     elif isinstance(container, dict):
         container.pop(map_key(run, member), None)
     else:
-        run.charge(len(container) >> 3)
+        run.charge(len(container) >> 1)
         for place, value in enumerate(container):
             if equal(run, value, member):
                 del container[place]
@@ -161,8 +161,8 @@ def _include(run: Run, collection: Any, member: Any) -> bool:
         return set_key(run, member) in collection.items
     for value in elements(run, collection):
         run.steps -= 1
-        if run.steps < run.check_at:
-            run.checkpoint()
+        if run.steps < 0:
+            run.exhaust()
         if equal(run, value, member):
             return True
     return False
@@ -252,7 +252,7 @@ def _distinct(run: Run, collection: Any) -> Any:
     if collection is None:
         return None
     members = elements(run, _bounded(run, collection))
-    run.charge(len(members) >> 2)
+    run.charge(len(members))
     return own_list(run, {set_key(run, member): member for member in members}.values())
 
 

@@ -11,6 +11,7 @@ from tornflow.engine.expressions.library_core import integer, text
 from tornflow.engine.expressions.regex_machine import Found, find_all
 from tornflow.engine.expressions.regex_program import Program
 from tornflow.engine.expressions.regex_syntax import compile_pattern
+from tornflow.engine.expressions.searching import find_from, padded, search_steps
 from tornflow.engine.expressions.values import Function, elements, render
 
 
@@ -19,8 +20,9 @@ def _contains(run: Run, whole: Any, part: Any) -> bool:
 
 
 def _index_of(run: Run, whole: Any, part: Any) -> int:
-    run.charge(len(text(whole, "the string")) >> 8)
-    return text(whole).find(text(part, "the part"))
+    source, wanted = text(whole, "the string"), text(part, "the part")
+    run.charge(search_steps(source, wanted))
+    return find_from(padded(source, wanted), len(source), wanted, 0)
 
 
 def _starts_with(run: Run, whole: Any, part: Any) -> bool:
@@ -86,12 +88,13 @@ def _spans(run: Run, program: Program, source: str) -> Any:
 
 
 def _literal_spans(run: Run, literal: str, source: str) -> Any:
-    run.charge(len(source) >> 8)
-    at = source.find(literal)
+    run.charge(search_steps(source, literal))
+    size, source = len(source), padded(source, literal)
+    at = find_from(source, size, literal, 0)
     while at >= 0:
         run.charge(1)
         yield at, at + len(literal)
-        at = source.find(literal, at + len(literal))
+        at = find_from(source, size, literal, at + len(literal))
 
 
 def _replace_first(run: Run, whole: Any, pattern: Any, replacement: Any) -> str:
@@ -125,17 +128,25 @@ def _replace(run: Run, whole: Any, pattern: Any, replacement: Any, most: int) ->
 
 
 def _replace_literal(run: Run, source: str, old: str, new: str, most: int) -> str:
-    run.charge(len(source) >> 6)
-    count = source.count(old) if most < 0 else min(most, source.count(old))
-    run.allocate(max(0, len(source) + count * (len(new) - len(old))))
-    return source.replace(old, new, most)
+    parts: list[str] = []
+    at = size = 0
+    for start, end in _literal_spans(run, old, source):
+        if most == 0:
+            break
+        most -= 1
+        parts += (source[at:start], new)
+        size += start - at + len(new)
+        run.allocate(size, start - at + len(new))
+        at = end
+    run.allocate(size + len(source) - at, len(source) - at)
+    return "".join(parts) + source[at:]
 
 
 def _expand(run: Run, replacement: str, found: Found) -> str:
     """``$1`` is a group, ``\\`` takes the next character as it is."""
     if "$" not in replacement and "\\" not in replacement:
         return replacement
-    run.charge(len(replacement) >> 4)
+    run.charge(len(replacement) >> 1)
     parts: list[str] = []
     at = size = 0
     while at < len(replacement):
@@ -167,8 +178,8 @@ def _program(run: Run, pattern: Any) -> Program:
     source = text(pattern, "the pattern")
     program: Program | None = run.patterns.get(source)
     if program is None:
-        program = compile_pattern(source)
-        run.charge(8 + len(source) + len(program.code))
+        run.charge(8 + 2 * len(source))
+        program = compile_pattern(source, run.charge)
         run.patterns[source] = program
     return program
 

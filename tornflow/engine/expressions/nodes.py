@@ -355,13 +355,13 @@ def _key_text(key: Any) -> str:
 
 
 def call(callee: Callable[[Env], Function], arguments: Sequence[Node], place: Place) -> Node:
-    """Calls what ``callee`` finds; the call itself costs a step."""
+    """Calls what ``callee`` finds; the call itself costs two steps."""
 
     def run_call(env: Env) -> Any:
         run = env.run
-        run.steps -= 1
-        if run.steps < run.check_at:
-            run.checkpoint()
+        run.steps -= 2
+        if run.steps < 0:
+            run.exhaust()
         try:
             function = callee(env)
             return function.call(run, *[argument(env) for argument in arguments])

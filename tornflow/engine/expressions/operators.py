@@ -20,6 +20,8 @@ DECIMALS = Context(prec=34, Emax=6144, Emin=-6143, traps=[InvalidOperation, Over
 _NUMBERS = (int, float, Decimal)
 _WORD = 1 << 64
 _LARGEST_DECIMAL_POWER = 9999
+_POWER_STEPS = 32
+_CONVERSION_STEPS = 8
 
 
 def is_number(value: Any) -> bool:
@@ -78,10 +80,21 @@ def equal(run: Run, a: Any, b: Any) -> bool:
         run.charge(min(len(a), len(b)) >> 10)
         return a == b
     if is_number(a) and is_number(b):
+        if isinstance(a, Decimal) or isinstance(b, Decimal):
+            _pay_conversion(run, a, b)
         return bool(a == b)
     if isinstance(a, bool | Moment):
         return a.__class__ is b.__class__ and a == b
     return a is b
+
+
+def _pay_conversion(run: Run, a: Any, b: Any) -> None:
+    """A decimal is compared exactly: a float becomes up to 750 digits, an integer up to 1,200."""
+    for value in (a, b):
+        if isinstance(value, int):
+            run.charge(1 + (value.bit_length() >> 6))
+        elif isinstance(value, float):
+            run.charge(_CONVERSION_STEPS)
 
 
 def not_equal(run: Run, a: Any, b: Any) -> bool:
@@ -96,6 +109,8 @@ def compare(run: Run, a: Any, b: Any) -> int:
         run.charge(min(len(a), len(b)) >> 10)
         return (a > b) - (a < b)
     if is_number(a) and is_number(b):
+        if isinstance(a, Decimal) or isinstance(b, Decimal):
+            _pay_conversion(run, a, b)
         return _compare_numbers(a, b)
     if isinstance(a, bool) and isinstance(b, bool):
         return a - b
@@ -206,11 +221,19 @@ def _calculate(run: Run, symbol: str, a: Any, b: Any, plain: Callable[..., Any],
         result = plain(a, b)
         return run.integer(result) if isinstance(result, int) else result
     if isinstance(a, float) or isinstance(b, float):
+        run.steps -= 1
         return plain(as_float(a), as_float(b))
+    run.charge(_POWER_STEPS if symbol == "**" else 2)
     try:
-        return decimal(Decimal(a), Decimal(b))
+        return decimal(_decimal(run, a), _decimal(run, b))
     except DecimalException as error:
         raise ExpressionError(f"cannot calculate {symbol} of these decimals: {_name(error)}") from None
+
+
+def _decimal(run: Run, value: int | Decimal) -> Decimal:
+    if isinstance(value, int):
+        run.charge(value.bit_length() >> 6)
+    return Decimal(value)
 
 
 def _name(error: DecimalException) -> str:

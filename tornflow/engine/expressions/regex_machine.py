@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tornflow.engine.expressions.budget import Run
+from tornflow.engine.expressions.regex_classes import ASCII_CLASSES
 from tornflow.engine.expressions.regex_program import Op, Program, Test
-from tornflow.engine.expressions.regex_syntax import is_word
 
 _MOVES_PER_CHARGE = 64
 _STEPS_PER_CHARGE = 16
+_WORD = ASCII_CLASSES["w"]
 _LINE_ENDS = frozenset("\n\r\x85\u2028\u2029")
 
 
@@ -56,7 +57,7 @@ def find_all(run: Run, program: Program, text: str) -> Iterator[Found]:
 
 
 def _match(run: Run, program: Program, text: str, at: int, full: bool = False) -> Found | None:
-    run.charge(1)
+    run.charge(2 + (program.slots >> 6))
     slots = [-1] * program.slots
     end = _walk(run, program, text, 0, at, slots, full)
     return None if end < 0 else Found(text, tuple(slots[: program.groups * 2]))
@@ -81,6 +82,8 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
         if op is Op.ONE:
             fits = at < size and a(text[at])
             at += 1
+            if b:
+                run.charge(b)
         elif op is Op.RUN:
             at, fits = _take_run(run, a, text, at, pc + 1, stack)
         elif op is Op.SPLIT:
@@ -109,6 +112,7 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
             at += end - start
         elif op is Op.LOOK:
             # Depth is bounded: lookaheads nest as deep as the groups of the pattern.
+            run.charge(2 + (len(slots) >> 6))
             trial = list(slots)
             fits = (_walk(run, program, text, pc + 1, at, trial, False) >= 0) is not b
             pc = a - 1
@@ -125,15 +129,15 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
 
 
 def _take_run(
-    run: Run, spec: tuple[Test, int, int, bool], text: str, at: int, pc: int, stack: list[tuple[int, ...]]
+    run: Run, spec: tuple[Test, int, int, bool, int], text: str, at: int, pc: int, stack: list[tuple[int, ...]]
 ) -> tuple[int, bool]:
     """A repeated single class: where it ends, and whether there was enough of it."""
-    test, least, most, greedy = spec
+    test, least, most, greedy, weight = spec
     high = at
     stop = min(len(text), at + most)
     while high < stop and test(text[high]):
         high += 1
-    run.charge((high - at) >> 3)
+    run.charge((high - at) * weight >> 3)
     low = at + least
     if high < low:
         return at, False
@@ -166,6 +170,6 @@ def _holds(op: Op, multiline: bool, text: str, at: int) -> bool:
     if op is Op.END:
         # As in Java, $ also fits before a line end that closes the text.
         return at == size or (at == size - 1 and text[at] in _LINE_ENDS) or (multiline and text[at] in _LINE_ENDS)
-    before = at > 0 and is_word(text[at - 1])
-    after = at < size and is_word(text[at])
+    before = at > 0 and text[at - 1] in _WORD
+    after = at < size and text[at] in _WORD
     return (before != after) is (op is Op.WORD)

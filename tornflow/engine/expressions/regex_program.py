@@ -13,13 +13,16 @@ Test = Callable[[str], bool]
 """Says whether one character fits."""
 
 _MAX_CODE = 2000
+_MAX_VISITS = 3 * _MAX_CODE
+_TOO_LARGE = f"a pattern of more than {_MAX_CODE} parts, repetitions written out"
 UNBOUNDED = 1 << 60
 Node = tuple[Any, ...]
 
 
 class Op(IntEnum):
-    """``ONE test`` · ``SPLIT first second`` · ``JUMP to`` · ``SAVE slot`` · ``MARK slot`` (position at loop entry) ·
-    ``MOVED slot exit`` (leave a loop that went nowhere) · ``RUN (test, least, most, greedy)`` · ``BACK group`` ·
+    """``ONE test extra`` (what the test costs beyond a move) · ``SPLIT first second`` · ``JUMP to`` · ``SAVE slot`` · ``MARK slot`` (position at loop entry) ·
+    ``MOVED slot exit`` (leave a loop that went nowhere) · ``RUN (test, least, most, greedy,
+    weight)`` · ``BACK group`` ·
     ``LOOK program negative``."""
 
     ONE = auto()
@@ -57,20 +60,25 @@ class Writer:
     def __init__(self, groups: int) -> None:
         self.code: list[Instruction] = []
         self.slots = groups * 2
+        self.visits = 0
 
     def emit(self, op: Op, a: Any = None, b: Any = None) -> int:
         if len(self.code) >= _MAX_CODE:
-            raise ExpressionError(f"a pattern of more than {_MAX_CODE} parts, repetitions written out")
+            raise ExpressionError(_TOO_LARGE)
         self.code.append((op, a, b))
         return len(self.code) - 1
 
     def write(self, node: Node) -> None:
+        self.visits += 1
+        if self.visits > _MAX_VISITS:
+            # Groups without anything in them write no code, however often they are repeated.
+            raise ExpressionError(_TOO_LARGE)
         match node[0]:
             case "sequence":
                 for item in node[1]:
                     self.write(item)
             case "one":
-                self.emit(Op.ONE, node[1])
+                self.emit(Op.ONE, node[1], node[2] >> 2)
             case "group":
                 self.emit(Op.SAVE, node[1] * 2)
                 self.write(node[2])
@@ -101,7 +109,7 @@ class Writer:
 
     def _repeat(self, node: Node, least: int, most: int, greedy: bool) -> None:
         if node[0] == "one":
-            self.emit(Op.RUN, (node[1], least, most, greedy))
+            self.emit(Op.RUN, (node[1], least, most, greedy, node[2]))
             return
         for _ in range(least):
             self.write(node)

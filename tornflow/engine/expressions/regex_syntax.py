@@ -8,28 +8,51 @@ intersection.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tornflow.engine.expressions.errors import ExpressionError
-from tornflow.engine.expressions.regex_program import UNBOUNDED, Node, Op, Program, Test, Writer
+from tornflow.engine.expressions.regex_classes import (
+    ASCII_CLASSES,
+    PROPERTIES,
+    SET_WEIGHT,
+    CharTest,
+    ClassBuilder,
+    named,
+)
+from tornflow.engine.expressions.regex_program import UNBOUNDED, Node, Op, Program, Writer
 
 _MAX_CHARS = 1000
 _MAX_DEPTH = 20
 _SPECIAL = frozenset("\\.[]{}()*+?^$|")
-_SPACES = frozenset(" \t\n\r\f\x0b")
 _LINE_ENDS = frozenset("\n\r\x85\u2028\u2029")
+_ANYTHING = CharTest(lambda char: True, SET_WEIGHT)
+_NO_LINE_END = CharTest(lambda char: char not in _LINE_ENDS, SET_WEIGHT)
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "a": "\a", "e": "\x1b"}
 
 
-def compile_pattern(source: str) -> Program:
-    """Raises ExpressionError: malformed, not supported or too large, with the position (from 0)."""
+def compile_pattern(source: str, charge: Callable[[int], None] | None = None) -> Program:
+    """``charge`` is told what the program costs to write, also when that fails.
+
+    Raises:
+        ExpressionError: malformed, not supported or too large, with the position (from 0).
+    """
     if len(source) > _MAX_CHARS:
         raise ExpressionError(f"a pattern of more than {_MAX_CHARS} characters")
     literal = source if _SPECIAL.isdisjoint(source) else None
     reader = _Reader(source)
     tree = reader.pattern()
     writer = Writer(reader.groups)
-    writer.write(("group", 0, tree))
-    writer.emit(Op.MATCH)
+    try:
+        writer.write(("group", 0, tree))
+        writer.emit(Op.MATCH)
+    finally:
+        if charge is not None:
+            charge(writer.visits)
     return Program(tuple(writer.code), reader.groups, writer.slots, source, literal)
+
+
+def _one(known: CharTest) -> Node:
+    return ("one", known.test, known.weight)
 
 
 class _Reader:
@@ -128,16 +151,16 @@ class _Reader:
         if char == "(":
             return self._group()
         if char == "[":
-            return ("one", self._class())
+            return _one(self._class())
         if char == ".":
-            return ("one", (lambda c: True) if "s" in self.flags else (lambda c: c not in _LINE_ENDS))
+            return _one(_ANYTHING if "s" in self.flags else _NO_LINE_END)
         if char in "^$":
             return ("assert", Op.START if char == "^" else Op.END, "m" in self.flags)
         if char == "\\":
             return self._escape()
         if char in "*+?{":
             raise self.error("a quantifier without anything to repeat")
-        return ("one", self._literal(char))
+        return _one(self._literal(char))
 
     def _group(self) -> Node:
         kind = next((k for k in ("?:", "?=", "?!") if self._accept(k)), "")
@@ -175,27 +198,27 @@ class _Reader:
             end = self.source.find("\\E", self.at)
             text = self.source[self.at : end if end >= 0 else None]
             self.at = end + 2 if end >= 0 else len(self.source)
-            return ("sequence", [("one", self._literal(c)) for c in text])
+            return ("sequence", [_one(self._literal(c)) for c in text])
         self.at -= 1
-        return ("one", self._escaped_test())
+        return _one(self._escaped_test())
 
-    def _escaped_test(self) -> Test:
+    def _escaped_test(self) -> CharTest:
         """The class or literal after a backslash."""
-        named = self._named_class()
-        return named if named is not None else self._literal(self._escaped_char())
+        found = self._named_class()
+        return named(*found) if found is not None else self._literal(self._escaped_char())
 
-    def _named_class(self) -> Test | None:
+    def _named_class(self) -> tuple[str, bool] | None:
+        """The name of a class and whether its opposite is meant."""
         char = self._peek()
         if char in ("p", "P"):
             self.at += 1
             name = self._property_name()
-            if name not in _PROPERTIES:
+            if len(name) < 2 and name not in PROPERTIES or name not in PROPERTIES and name not in ASCII_CLASSES:
                 raise self.error(f"unknown class {name}")
-            return _PROPERTIES[name] if char == "p" else _not(_PROPERTIES[name])
+            return name, char == "P"
         if char and char in "dDwWsS":
             self.at += 1
-            test = _CLASSES[char.lower()]
-            return test if char.islower() else _not(test)
+            return char.lower(), char.isupper()
         return None
 
     def _property_name(self) -> str:
@@ -221,75 +244,37 @@ class _Reader:
             raise self.error(f"unknown escape \\{char}")
         return _CONTROLS.get(char, char)
 
-    def _literal(self, char: str) -> Test:
+    def _literal(self, char: str) -> CharTest:
         if "i" in self.flags and char.lower() != char.upper():
-            return frozenset((char.lower(), char.upper())).__contains__
-        return frozenset(char).__contains__
+            return CharTest(frozenset((char.lower(), char.upper())).__contains__, SET_WEIGHT)
+        return CharTest(frozenset(char).__contains__, SET_WEIGHT)
 
-    def _class(self) -> Test:
+    def _class(self) -> CharTest:
         negative = self._accept("^")
-        chars: set[str] = set()
-        tests: list[Test] = []
+        builder = ClassBuilder()
         first = True
         while first or self._peek() != "]":
             first = False
-            self._class_item(chars, tests)
+            self._class_item(builder)
         self.at += 1
-        test = _any_of(frozenset(chars), tests)
-        if "i" in self.flags:
-            plain = test
-            test = lambda c: plain(c) or plain(c.lower()) or plain(c.upper())  # noqa: E731
-        return _not(test) if negative else test
+        return builder.build(negative, "i" in self.flags)
 
-    def _class_item(self, chars: set[str], tests: list[Test]) -> None:
+    def _class_item(self, builder: ClassBuilder) -> None:
         if self._peek() == "[" or self.source.startswith("&&", self.at):
             raise self.error("a class inside a class is not supported")
         if self._accept("\\"):
-            named = self._named_class()
-            if named is not None:
-                tests.append(named)
+            found = self._named_class()
+            if found is not None:
+                builder.add_named(*found)
                 return
             low = self._escaped_char()
         else:
             low = self._take()
         if self._peek() != "-" or self.source[self.at + 1 : self.at + 2] in ("]", ""):
-            chars.add(low)
+            builder.spans.append((ord(low), ord(low)))
             return
         self.at += 1
         high = self._escaped_char() if self._accept("\\") else self._take()
         if high < low:
             raise self.error("a range from high to low")
-        tests.append(lambda c: low <= c <= high)
-
-
-def _not(test: Test) -> Test:
-    return lambda c: not test(c)
-
-
-def _any_of(chars: frozenset[str], tests: list[Test]) -> Test:
-    if not tests:
-        return chars.__contains__
-    if len(tests) == 1 and not chars:
-        return tests[0]
-    return lambda c: c in chars or any(test(c) for test in tests)
-
-
-def is_word(char: str) -> bool:
-    return char.isascii() and (char.isalnum() or char == "_")
-
-
-_CLASSES: dict[str, Test] = {"d": frozenset("0123456789").__contains__, "w": is_word, "s": _SPACES.__contains__}
-_PROPERTIES: dict[str, Test] = {
-    "Alpha": lambda c: c.isascii() and c.isalpha(),
-    "Digit": _CLASSES["d"],
-    "Alnum": lambda c: c.isascii() and c.isalnum(),
-    "Upper": lambda c: c.isascii() and c.isupper(),
-    "Lower": lambda c: c.isascii() and c.islower(),
-    "Space": _CLASSES["s"],
-    "Punct": lambda c: c.isascii() and c.isprintable() and not c.isalnum() and c != " ",
-    "L": str.isalpha,
-    "Lu": str.isupper,
-    "Ll": str.islower,
-    "N": str.isnumeric,
-    "Nd": str.isdecimal,
-}
+        builder.spans.append((ord(low), ord(high)))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from tornflow.engine.expressions.budget import Budget, Host, Run
+from tornflow.engine.expressions.budget import Budget, Host, Meter, Run
 from tornflow.engine.expressions.compiler import compile_tree
 from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError
 from tornflow.engine.expressions.flow import Signal
@@ -32,17 +31,18 @@ class Expression:
         self._budget = budget
         self._host = host
 
-    def __call__(self, variables: Mapping[str, Any], host: Host | None = None) -> Any:
+    def __call__(self, variables: Mapping[str, Any], host: Host | None = None, meter: Meter | None = None) -> Any:
         """Run the script over JSON values and give a JSON value; nil is None.
 
         Neither ``variables`` nor anything in it is ever changed. What the script does not change it may give back as
-        the same object. ``host`` replaces the one it was compiled with, for time that comes in an event.
+        the same object. ``host`` replaces the one it was compiled with, for time that comes in an event. ``meter`` is
+        shared with whatever else belongs to one piece of work; the budget of the script bounds its part.
 
         Raises:
             ExpressionError: the script failed, or its result is no JSON value.
             BudgetExceeded: it needs more than the budget.
         """
-        run = Run(self._budget, host or self._host, self._cost)
+        run = Run(self._budget, host or self._host, self._cost, meter)
         try:
             value = self._node(Env(run, dict(variables)))
             if value.__class__ is Signal:
@@ -53,6 +53,9 @@ class Expression:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # No script found so far gets here. Whoever calls still relies on one kind of error.
             raise ExpressionError(f"cannot be evaluated: {error}") from error
+        finally:
+            if meter is not None:
+                run.settle()
 
 
 def compile_expression(text: str, budget: Budget = Budget(), host: Host = Host()) -> Expression:  # noqa: B008
@@ -74,8 +77,7 @@ def compile_expression(text: str, budget: Budget = Budget(), host: Host = Host()
 class Sandbox:
     """Compiles scripts that may ask for the time and for random numbers.
 
-    ``now_ms`` gives epoch milliseconds, ``random`` a float in [0, 1), ``clock`` seconds that only grow (it limits the
-    run time; without it the steps alone do).
+    ``now_ms`` gives epoch milliseconds, ``random`` a float in [0, 1). Nothing else differs from one run to the next.
     """
 
     __slots__ = ("_budget", "_host")
@@ -84,11 +86,10 @@ class Sandbox:
         self,
         now_ms: Callable[[], int],
         random: Callable[[], float],
-        clock: Callable[[], float] | None = None,
         budget: Budget = Budget(),  # noqa: B008
     ) -> None:
         self._host = Host(now_ms, random)
-        self._budget = replace(budget, clock=clock) if clock is not None else budget
+        self._budget = budget
 
     def compile(self, text: str) -> Expression:
         """``compile_expression`` with this host and budget."""

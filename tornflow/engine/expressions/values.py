@@ -12,13 +12,15 @@ import json
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
 from tornflow.engine.expressions.budget import ENTRY_BYTES, SLOT_BYTES, Run
 from tornflow.engine.expressions.errors import ExpressionError
 from tornflow.engine.expressions.regex_program import Program
 
+_WORD_BITS = 64
+_EXACT = Context(prec=40, Emax=MAX_EMAX, Emin=MIN_EMIN)
 MAX_DEPTH = 100
 """Levels of a result or rendered container; a container that contains itself ends here."""
 
@@ -129,7 +131,7 @@ def elements(run: Run, value: Any) -> Collection[Any]:
         run.allocate(len(value.items) * SLOT_BYTES)
         return tuple(value.items.values())
     if isinstance(value, dict):
-        run.charge(len(value) >> 2)
+        run.charge(len(value) >> 1)
         run.allocate(len(value) * ENTRY_BYTES * 2)
         return [OwnMap(key=key, value=member) for key, member in value.items()]
     raise ExpressionError(f"a {kind(value)} is not a collection")
@@ -149,6 +151,7 @@ def map_key(run: Run, key: Any) -> str:
         return key
     if key is None or not isinstance(key, bool | int | float | Decimal):
         raise ExpressionError(f"a {kind(key)} cannot be a map key")
+    run.charge(_large_steps(key) if isinstance(key, int) else 3)
     return scalar_text(key)
 
 
@@ -156,9 +159,25 @@ def set_key(run: Run, value: Any) -> Any:
     """What makes two members the same: type and value for scalars, identity for containers."""
     if isinstance(value, str):
         run.charge(len(value) >> 10)
-    if value is None or isinstance(value, bool | int | float | str | Decimal | Moment):
+    if isinstance(value, Decimal) or (isinstance(value, int) and value.bit_length() > _WORD_BITS):
+        # The hash of a number can be foreseen, that of a text cannot: nobody makes thousands that collide.
+        run.charge(2 + _large_steps(value))
+        return (value.__class__, _numeral(value))
+    if value is None or isinstance(value, bool | int | float | str | Moment):
         return (value.__class__, value)
     return id(value)
+
+
+def _numeral(value: int | Decimal) -> str:
+    """The same text for equal numbers of one kind."""
+    if isinstance(value, int):
+        return hex(value)
+    return str(value.normalize(_EXACT)) if value else "0"
+
+
+def _large_steps(value: Any) -> int:
+    """What an integer beyond 64 bits costs more than a small one."""
+    return value.bit_length() >> 6 if isinstance(value, int) else 0
 
 
 def require_boolean(value: Any) -> bool:
@@ -174,12 +193,12 @@ def render(run: Run, value: Any) -> str:
         return value
     if isinstance(value, list | dict | OwnSet | tuple | range):
         text = json.dumps(export(run, value, nested=True), ensure_ascii=False, separators=(",", ":"))
-        run.charge(len(text) >> 8)
+        run.charge(len(text) >> 7)
         return text
     if isinstance(value, int) and value.bit_length() > 64:
         run.charge(value.bit_length() >> 6)
     if isinstance(value, float | Decimal):
-        run.charge(1)
+        run.charge(3)
     return scalar_text(value)
 
 
@@ -233,14 +252,21 @@ class _Exporter:
         self.size = 0
 
     def json(self, value: Any, depth: int) -> Any:
-        if value is None or value.__class__ in (bool, int):
+        if value is None or value.__class__ is bool:
+            return value
+        if value.__class__ is int:
+            if value.bit_length() > _WORD_BITS:
+                self.run.charge(_large_steps(value))
+                self._grow(value.bit_length() >> 2)
             return value
         if isinstance(value, str):
             self._grow(len(value))
             return value
         if isinstance(value, float):
+            self.run.steps -= 1
             return _finite(value)
         if isinstance(value, Decimal):
+            self.run.steps -= 2
             return _number(value)
         if isinstance(value, Moment):
             return value.ms
@@ -256,13 +282,13 @@ class _Exporter:
         if not isinstance(value, list | tuple | range):
             raise ExpressionError(f"a {kind(value)} cannot be a result")
         self._grow(len(value) * SLOT_BYTES)
-        self.run.charge(len(value) >> 3)
+        self.run.charge(1 + (len(value) >> 1))
         items = [self.json(item, depth + 1) for item in value]
         return value if self._is_unchanged(value) else items
 
     def _map(self, value: dict[str, Any], depth: int) -> Any:
         self._grow(len(value) * ENTRY_BYTES + sum(map(len, value)))
-        self.run.charge(len(value) >> 3)
+        self.run.charge(1 + (len(value) >> 1))
         items = {key: self.json(item, depth + 1) for key, item in value.items()}
         return value if self._is_unchanged(value) else items
 
