@@ -154,11 +154,12 @@ class GroupsGathered:
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """Somebody woke a suspense task; ``payload`` may be empty."""
+    """Somebody woke a suspense task; ``payload`` may be empty, ``token`` as in ``TaskCompleted``."""
 
     at: int
     task: str
     payload: Mapping[str, Any]
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

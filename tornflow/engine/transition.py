@@ -127,6 +127,7 @@ def _disturb(turn: Turn, event: Event) -> None:
             groups.groups_gathered(turn, event)
         case Woken():
             suspense.check_wakeable(turn.scope, event.task)
+            _check_token(turn.scope, event.task, event.token)
             suspense.woken(turn, event)
         case EventRaised():
             suspense.event_raised(turn, event)

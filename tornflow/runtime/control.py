@@ -68,18 +68,20 @@ class Control:
         scope = await self._runner.view(key)
         compiled = None if scope is None else scope.graph.tasks.get(task)
         if compiled is not None and compiled.definition.category is Category.SUSPENSE:
-            await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload))
+            await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
         else:
             await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
 
-    async def wakeup(self, execution_id: str, task_name: str, payload: Mapping[str, Any]) -> None:
+    async def wakeup(
+        self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, token: str | None = None
+    ) -> None:
         """Let a suspense task look again, with new data if ``payload`` is not empty.
 
         Raises:
-            ExecutionNotFound, ExecutionFinished, TaskNotFound, TaskFinished, WrongCategory.
+            ExecutionNotFound, ExecutionFinished, TaskNotFound, TaskFinished, WrongCategory, AttemptOver.
         """
         key, task = await self._scope_of(execution_id, task_name)
-        await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload))
+        await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
 
     async def degrade(self, execution_id: str, task_name: str, *, current: bool, followings: bool) -> None:
         """Degrade a task of this execution, wherever its instances are, unless they have started.
