@@ -7,6 +7,7 @@ import hashlib
 import json
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,9 @@ MAP_TIMEOUT_S = 1800.0
 def main() -> int:
     """Return 0 when at most three mutants survive, 1 when more do."""
     options = _options()
+    # A shell without job control starts its background jobs with SIGINT ignored; a stop must clean up either way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     mutants = draw(ROOT, options.seed, options.count)
     if options.list:
         for number, mutant in enumerate(mutants, 1):
