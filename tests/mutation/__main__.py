@@ -85,7 +85,15 @@ def _map(copies: Copies, path: Path | None) -> dict[str, Any]:
         suites = [one for one in SUITES if (copy.place / one).is_dir()]
         print(f"recording which test calls what: {' '.join(suites)}", flush=True)
         recorded = copy.place / "map.json"
-        arguments = ["-p", "tests.mutation.tracing", "-o", "addopts=--import-mode=importlib", "--timeout=300", *suites]
+        arguments = [
+            "-p",
+            "tests.mutation.tracing",
+            "-o",
+            "addopts=--import-mode=importlib",
+            "--timeout=300",
+            "--continue-on-collection-errors",
+            *suites,
+        ]
         status, said = copy.run_tests(arguments, MAP_TIMEOUT_S, MUTANTS_MAP=str(recorded))
         if status not in (0, 1) or not recorded.exists():
             sys.exit(f"the tests do not run without a defect ({status}):\n{said[-3000:]}")
