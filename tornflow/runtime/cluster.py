@@ -226,8 +226,9 @@ class Cluster:
         return count
 
     async def _recover(self, owner: str, key: ScopeKey) -> bool:
+        """An event of our own: a store that is away for a moment must not leave it behind."""
         try:
-            await self._runner.apply(key, Recovered(self._clock.wall_ms(), owner))
+            await self._runner.send(key, Recovered(self._clock.wall_ms(), owner))
         except TornflowError as error:
             _log.error("cannot recover", execution_id=key.execution_id, scope=key.path, reason=str(error))
             return False

@@ -14,6 +14,7 @@ from tornflow.engine.program import Program
 from tornflow.errors import RequestError
 from tornflow.model.descriptor import Resource
 from tornflow.runtime.catalog import Catalog
+from tornflow.runtime.retrying import while_unavailable
 from tornflow.spi.task_type import Attempt, Failed, Host, Outcome, TaskType
 
 
@@ -39,7 +40,7 @@ class ReferencedResource:
         descriptor_id, _, query = attempt.rest.partition("?")
         name = parse_qs(query).get("name", [""])[0]
         try:
-            entry = await self._catalog.resolve(descriptor_id)
+            entry = await while_unavailable(lambda: self._catalog.resolve(descriptor_id))
         except RequestError as error:
             return Failed(f"{attempt.resource}: {error}", "no_resource")
         found = next((one for one in entry.descriptor.resources if one.name == name), None)
