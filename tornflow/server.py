@@ -26,6 +26,7 @@ from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget
 from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
+from tornflow.open_files import allow_open_files
 from tornflow.ports import Listening, listen
 from tornflow.runtime.discovery import discover, find_storage
 from tornflow.runtime.dispatcher import DispatchSettings
@@ -36,6 +37,8 @@ from tornflow.spi.task_type import TaskType
 from tornflow.supervisor import Link
 
 _log = structlog.get_logger("tornflow.server")
+
+_OTHER_FILES = 1024  # clients, the store, libraries
 
 WrapTaskTypes = Callable[[Mapping[str, TaskType]], Mapping[str, TaskType]]
 
@@ -90,11 +93,12 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             event_buffer=engine.event_buffer,
             attempts_kept=engine.attempts_kept,
         ),
-        dispatch=DispatchSettings(server_url, rill.trigger_uri, settings.dispatch.max_in_flight),
+        dispatch=_dispatch_settings(settings, server_url),
         service=ServiceSettings(
             engine.flow_depth,
             engine.context_limit_bytes,
             settings.dispatch.max_waiting,
+            settings.dispatch.max_waiting_per_flow,
             default_business=settings.dapr.business_id,
         ),
         catalog={
@@ -116,6 +120,18 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
+    )
+
+
+def _dispatch_settings(settings: Settings, server_url: str) -> DispatchSettings:
+    dispatch = settings.dispatch
+    return DispatchSettings(
+        server_url,
+        settings.rill.trigger_uri,
+        max_in_flight=dispatch.max_in_flight,
+        per_target=dispatch.per_target,
+        per_flow=dispatch.per_flow,
+        callbacks=dispatch.callbacks,
     )
 
 
@@ -154,6 +170,7 @@ class Server:
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
         settings = self._settings
+        allow_open_files(settings.outbound.connections + _OTHER_FILES)
         host, second_port = settings.server.host, settings.server.dapr_port
         is_shared = self._supervisor is not None
         port = listen(host, settings.server.port, is_shared=is_shared)

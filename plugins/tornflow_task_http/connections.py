@@ -22,9 +22,10 @@ class HeadTooLarge(HttpProcessingError):
 
 
 class AnswerReader(ResponseHandler):
-    """The reading side of one connection. ``begin`` comes before each request, ``is_in_head`` ends with its answer's head.
+    """The reading side of one connection. ``begin`` comes before each request.
 
-    ``requests`` counts the requests so far, ``heard`` the bytes that came since the last one.
+    ``requests`` counts the requests so far, ``heard`` the bytes that came since the last one; ``is_in_head`` is for the
+    caller to end when it has the head of the answer.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_bytes: int, limit_headers: int) -> None:

@@ -43,14 +43,14 @@ class PythonTaskType:
     async def execute(self, attempt: Attempt) -> Outcome:
         """Answer with an object: the callable's own, or ``{"result": value}`` for any other JSON value."""
         if self._threads is None:
-            return Failed("the python task type is not started")
+            return Failed("the python task type is not started", "not_started")
         name = attempt.rest
         try:
             known = self._register.find(name)
             entries = {key: as_json(value, f"input.{key}") for key, value in attempt.input.items()}
             arguments = known.arguments(entries)
         except (Unusable, NotJson) as error:
-            return Failed(f"python://{name}: {error}")
+            return Failed(f"python://{name}: {error}", "unsendable")
         if known.is_async:
             return await self._run_here(known, arguments)
         return await self._run_in_thread(self._threads, known, arguments)
@@ -82,7 +82,8 @@ class PythonTaskType:
             return self._late(known, "found no free thread" if running.cancelled() else "did not finish")
 
     def _late(self, known: Registered, what: str) -> Failed:
-        return Failed(f"python://{known.name}: {what} within plugins.python.timeout_s = {self._settings.timeout_s:g} s")
+        said = f"python://{known.name}: {what} within plugins.python.timeout_s = {self._settings.timeout_s:g} s"
+        return Failed(said, "timeout")
 
 
 def _call(known: Registered, arguments: dict[str, Any]) -> Outcome:
@@ -96,7 +97,8 @@ def _call(known: Registered, arguments: dict[str, Any]) -> Outcome:
         return _failure(known, error)
     if inspect.iscoroutine(value):
         value.close()
-        return Failed(f"python://{known.name}: returned a coroutine; register an async def function itself")
+        said = f"python://{known.name}: returned a coroutine; register an async def function itself"
+        return Failed(said, "not_json")
     return _outcome(known, value)
 
 
@@ -104,11 +106,12 @@ def _outcome(known: Registered, value: Any) -> Outcome:
     try:
         found = as_json(value)
     except NotJson as error:
-        return Failed(f"python://{known.name}: {error}")
+        return Failed(f"python://{known.name}: {error}", "not_json")
     return Answered(found if isinstance(found, dict) else {"result": found})
 
 
 def _failure(known: Registered, error: BaseException) -> Failed:
     log.warning("python://%s raised", known.name, exc_info=error)
     text = str(error)[:_TEXT_LIMIT]
-    return Failed(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    kind = type(error).__name__
+    return Failed(f"{kind}: {text}" if text else kind, kind)

@@ -24,14 +24,15 @@ class SubflowTaskType:
     async def execute(self, attempt: Attempt) -> Outcome:
         """Answer ``{"execution_id": <child id>}`` once the child is durably stored."""
         if self._host is None:
-            return Failed("the sub-flow task type is not started")
+            return Failed("the sub-flow task type is not started", "not_started")
         descriptor_id = attempt.rest.strip()
         if not descriptor_id:
-            return Failed(f"resourceName {attempt.resource!r}: the descriptor id behind rillflow:// is missing")
+            said = f"resourceName {attempt.resource!r}: the descriptor id behind rillflow:// is missing"
+            return Failed(said, "unsendable")
         try:
             child_id = await self._host.start_child(attempt, descriptor_id, attempt.input)
         except TornflowError as error:
-            return Failed(f"sub-flow {descriptor_id} could not be started: {error.message}")
+            return Failed(f"sub-flow {descriptor_id} could not be started: {error.message}", error.code)
         return Answered({"execution_id": child_id})
 
     async def stop(self) -> None:

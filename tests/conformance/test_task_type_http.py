@@ -7,6 +7,7 @@ import gzip
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -355,6 +356,10 @@ async def test_every_kind_of_failure_has_its_code() -> None:
         assert await failed("http:///x") == "unsendable"
         assert await failed(executor.url, header={"Connection": "close"}) == "unsendable"
     assert code(await task_type.execute(attempt_of("http://x/"))) == "not_started"
+    manual = (Path(__file__).parents[2] / "docs" / "task-types.md").read_text("utf-8")
+    assert [
+        one for one in {*found.values(), "connect", "policy", "unsendable", "not_json"} if f"| `{one}`" not in manual
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ async def test_coroutines_run_on_the_loop() -> None:
 )
 async def test_entries_that_do_not_fit_are_all_named(input: dict[str, Any], complaint: str) -> None:
     expected = f"python://add: input does not fit: {complaint} (it takes left, [right])"
-    assert await run("add", input) == Failed(expected)
+    assert await run("add", input) == Failed(expected, "unsendable")
 
 
 @pytest.mark.parametrize("name", ["os:system", "os.system", "builtins:eval", "", "../x", "my_callables:add"])
@@ -223,7 +223,7 @@ async def test_an_object_is_the_answer_and_anything_else_becomes_its_result(what
     ],
 )
 async def test_a_result_that_is_not_json_fails_with_its_place_and_type(what: str, complaint: str) -> None:
-    assert await run("give", {"what": what}) == Failed(f"python://give: {complaint}")
+    assert await run("give", {"what": what}) == Failed(f"python://give: {complaint}", "not_json")
 
 
 async def test_a_result_nested_without_end_fails() -> None:
@@ -236,7 +236,7 @@ async def test_a_result_nested_without_end_fails() -> None:
 
 @pytest.mark.parametrize("name", ["broken", "broken_async"])
 async def test_an_exception_is_its_type_and_text_and_is_logged(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert await run(name) == Failed("LookupError: no such colour")
+    assert await run(name) == Failed("LookupError: no such colour", "LookupError")
     assert [record.exc_info is not None for record in caplog.records if record.name == "tornflow.python"] == [True]
 
 
@@ -245,12 +245,12 @@ async def test_an_exception_is_its_type_and_text_and_is_logged(name: str, caplog
     [("leave", "SystemExit: 3"), ("leave_async", "SystemExit: 3"), ("stop_iterating", "StopIteration")],
 )
 async def test_no_exception_of_a_callable_reaches_the_server(name: str, text: str) -> None:
-    assert await run(name) == Failed(text)
+    assert await run(name) == Failed(text, text.partition(":")[0])
 
 
 async def test_a_forgotten_await_is_explained() -> None:
     assert await run("forgotten_await") == Failed(
-        "python://forgotten_await: returned a coroutine; register an async def function itself"
+        "python://forgotten_await: returned a coroutine; register an async def function itself", "not_json"
     )
 
 
@@ -263,7 +263,7 @@ async def test_a_callable_cannot_change_the_input_of_the_task() -> None:
 @pytest.mark.parametrize("name", ["never", "wait_for_gate"])
 async def test_what_does_not_finish_fails_after_the_timeout(name: str) -> None:
     expected = f"python://{name}: did not finish within plugins.python.timeout_s = 0.05 s"
-    assert await run(name, timeout_s=0.05) == Failed(expected)
+    assert await run(name, timeout_s=0.05) == Failed(expected, "timeout")
 
 
 async def test_threads_are_bounded_and_a_call_that_found_none_says_so() -> None:
@@ -272,7 +272,8 @@ async def test_threads_are_bounded_and_a_call_that_found_none_says_so() -> None:
     stuck = asyncio.ensure_future(task_type.execute(attempt_of("python://wait_for_gate")))
     await asyncio.sleep(0)
     waiting = await task_type.execute(attempt_of("python://add", {"left": 1}))
-    assert waiting == Failed("python://add: found no free thread within plugins.python.timeout_s = 0.1 s")
+    said = "python://add: found no free thread within plugins.python.timeout_s = 0.1 s"
+    assert waiting == Failed(said, "timeout")
     assert isinstance(await stuck, Failed)
     GATE.set()  # the late result is ignored, and its thread works again
     assert await task_type.execute(attempt_of("python://add", {"left": 1})) == Answered({"result": 2})

@@ -42,4 +42,4 @@ async def test_what_the_host_refuses_is_a_failed_attempt(error: TornflowError) -
     task_type = SubflowTaskType()
     await task_type.start(ScriptedHost(refusal=error))
     outcome = await task_type.execute(attempt_of("rillflow://demo:child"))
-    assert outcome == Failed(f"sub-flow demo:child could not be started: {error.message}")
+    assert outcome == Failed(f"sub-flow demo:child could not be started: {error.message}", error.code)

@@ -90,7 +90,7 @@ class Puppet:
 class World:
     """One dispatcher and everything it reported, in order."""
 
-    settings: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     is_open: bool = True
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ def scope_of(
         ScopeKey(f"demo:{flow}_c_{number}", path), program.descriptor.md5, workspace="demo", dag_name=flow,
         generation=generation,
     )  # fmt: skip
-    state.tasks[target] = TaskState(target, attempt=1, is_in_flight=True, due_at=due_at)
+    state.tasks[target] = TaskState(target, attempt=1, due_at=due_at)
     root = Scope.__new__(Scope)
     root.state, root.program, root.graph = state, program, program.root
     return root

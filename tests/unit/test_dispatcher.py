@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.dispatch_world import World, command_of, scope_of, turns
 from tornflow.engine.tokens import attempt_token
+from tornflow.model.descriptor import FunctionTask
 from tornflow.runtime.attempts import target_finder
 from tornflow.spi.task_type import Answered, Attempt, Failed
 
@@ -64,7 +65,8 @@ async def test_a_protocol_that_nobody_serves_fails_at_once() -> None:
     world = World()
     scope = scope_of(1)
     definition = scope.graph.tasks["alpha"].definition
-    tasks = {"alpha": replace(scope.graph.tasks["alpha"], definition=replace(definition, protocol="gopher"))}  # type: ignore[type-var]
+    assert isinstance(definition, FunctionTask)
+    tasks = {"alpha": replace(scope.graph.tasks["alpha"], definition=replace(definition, protocol="gopher"))}
     scope.graph = replace(scope.graph, tasks=tasks)
     world.dispatcher.dispatch(scope, command_of("alpha"))
     event = world.reports[0][1]

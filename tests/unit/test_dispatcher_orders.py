@@ -132,8 +132,10 @@ class Orders(RuleBasedStateMachine):
         assert self.problems == []
 
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.finish())
-        self.loop.close()
+        try:
+            self.loop.run_until_complete(self.finish())
+        finally:
+            self.loop.close()
         assert self.problems == []
 
     async def finish(self) -> None:
@@ -209,6 +211,6 @@ class Closings(Orders):
 
 
 TestOrders = Orders.TestCase
-TestOrders.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+TestOrders.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestClosings = Closings.TestCase
-TestClosings.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestClosings.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

@@ -181,4 +181,4 @@ class Shares(RuleBasedStateMachine):
 
 
 TestShares = Shares.TestCase
-TestShares.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestShares.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)

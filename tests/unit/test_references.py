@@ -57,4 +57,4 @@ async def test_a_reference_to_nothing_fails_with_the_reason() -> None:
 
 async def test_a_category_that_nobody_serves_fails_with_the_words_of_the_reference() -> None:
     outcome = await _execute("resourceRef://demo:lib?name=odd", _Cluster())
-    assert outcome == Failed("function resource category: unheard do not support")
+    assert outcome == Failed("function resource category: unheard do not support", "unsupported_protocol")

@@ -118,11 +118,19 @@ class ExpressionSettings:
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """How attempts are sent out"""
+    """How attempts are sent out. A target is a host with its port, or what else a task type says, or its protocol"""
 
-    max_in_flight: int = setting(1024, "attempts carried out at the same time; others wait", unit="attempts", minimum=1)
+    max_in_flight: int = setting(4096, "attempts carried out at the same time; others wait", unit="attempts", minimum=1)
+    per_target: int = setting(256, "of these at most for one target", unit="attempts", minimum=1)
+    per_flow: int = setting(1024, "of these at most of one flow", unit="attempts", minimum=1)
+    callbacks: int = setting(
+        64, "completion callbacks at the same time, beside the attempts; a quarter for one target", minimum=1
+    )
     max_waiting: int = setting(
         100_000, "attempts that may wait; beyond it submissions are refused", unit="attempts", minimum=1
+    )
+    max_waiting_per_flow: int = setting(
+        25_000, "attempts of one flow that may wait; beyond it its submissions are refused", unit="attempts", minimum=1
     )
 
 
@@ -186,7 +194,12 @@ class OutboundSettings:
     connect_timeout_s: float = setting(5.0, "time to make a connection", unit="s", minimum=0.01)
     read_timeout_s: float = setting(60.0, "time to wait for the answer", unit="s", minimum=0.01)
     answer_limit_bytes: int = setting(4 * MIB, "largest answer that is read", unit="bytes", minimum=1024)
-    connections: int = setting(256, "open connections at the same time", unit="connections", minimum=1)
+    answer_header_bytes: int = setting(256 * KIB, "largest headers of an answer", unit="bytes", minimum=1024)
+    answer_headers: int = setting(1000, "most headers of an answer", unit="headers", minimum=1)
+    connections: int = setting(4096, "calls at the same time, each on a connection", unit="connections", minimum=1)
+    connections_per_host: int = setting(
+        256, "of these at most to one host and port; further calls wait", unit="connections", minimum=1
+    )
     keep_alive_s: float = setting(4.0, "how long an idle connection is kept for the next request", unit="s", minimum=0)
     dns_cache_s: int = setting(10, "how long a resolved name is remembered; 0: not at all", unit="s", minimum=0)
     redirects: int = setting(5, "redirects that are followed, each checked like the first address", minimum=0)

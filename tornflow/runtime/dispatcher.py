@@ -164,6 +164,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             if turn in (turns := self._room.get(flow, deque())):
                 turns.remove(turn)
+                if not turns:
+                    del self._room[flow]
             raise
 
     # --- completion callbacks
