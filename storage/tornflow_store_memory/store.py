@@ -239,12 +239,13 @@ class MemoryStorage:
             self._summaries[write.key.execution_id] = write.summary
 
     def _set_columns(self, key: ScopeKey, scope: _Scope, owners: tuple[str, ...], due_at: int | None) -> None:
-        for gone in set(scope.owners).difference(owners):
-            self._owned[gone].discard(key)
-            if not self._owned[gone]:
-                del self._owned[gone]
-        for owner in owners:
-            self._owned.setdefault(owner, set()).add(key)
+        if owners != scope.owners:
+            for gone in set(scope.owners).difference(owners):
+                self._owned[gone].discard(key)
+                if not self._owned[gone]:
+                    del self._owned[gone]
+            for owner in owners:
+                self._owned.setdefault(owner, set()).add(key)
         if due_at is not None:
             self._due[key] = due_at
         else:

@@ -156,7 +156,7 @@ async def test_a_token_names_the_attempt_and_is_part_of_nothing_else(client: Any
     assert {tuple(call[3]) for call in client.service.calls} == {("a",)}
 
 
-@pytest.mark.parametrize("path", [FINISH, TRIGGER])
+@pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
 async def test_a_completion_of_an_attempt_that_is_over_is_refused_with_the_reason(client: Any, path: str) -> None:
     client.service.error = AttemptOver("attempt 1 of shrink is over")
     reply = await client.post(path, {**AT, "token": "1.0f1e2d3c4b5a"}, body={})

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from tornflow.api import EdgeLimits
+from tornflow.api.edge import REFERENCE_CALLBACK_CHARS
+
 GATED = """
   - {category: function, name: gate, next: costly, pattern: task_async,
      resourceName: "{server}/flow/service_check.json", requestType: get}
@@ -65,10 +68,14 @@ async def test_redo_runs_the_failed_part_again_with_new_data(flows: Any) -> None
     await flows.until(one, "RUNNING", gate="RUNNING", costly="NOT_STARTED")
 
 
-async def test_redo_of_nothing_known_and_too_much_data_are_refused(flows: Any) -> None:
+async def test_redo_of_nothing_known_is_refused(flows: Any) -> None:
     reply = await flows.post(REDO, {"execution_id": "shop:main_c_0"})
     assert (reply.status, reply.json) == (500, {"error_code": 30602, "error": "can not find dag info before redo."})
-    reply = await flows.post(REDO, {"execution_id": "x"}, body={"pad": "x" * 6144})
+
+
+async def test_redo_with_too_much_data_is_refused(start: Any) -> None:
+    client = start(limits=EdgeLimits(callback_chars=REFERENCE_CALLBACK_CHARS))
+    reply = await client.post(REDO, {"execution_id": "x"}, body={"pad": "x" * 6144})
     assert (reply.status, reply.json["error"]) == (400, "context size nonsupport")
 
 

@@ -256,10 +256,19 @@ async def test_a_mapping_that_cannot_be_tried_says_why(flows: Any, query: Any, b
     assert "Traceback" not in error
 
 
-async def test_slow_scripts_are_stopped_together(flows: Any) -> None:
-    slow = "- {transform: 'n = 0; while(true) { n = n + 1; }', target: $.input.a}\n" * 100
-    error = await refusal(flows, DISPATCH, body={"input_mapping_rules": slow})
-    assert error.endswith("the rules take longer than 1 s")
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "- {transform: 'n = 0; while(true) { n = n + 1; }', target: $.input.a}",
+        "- {transform: 'n = 0; while(true) { n = n + 1; }', target: $.input.a, tolerance: true}",
+        "- {transform: '%s', target: $.input.a}" % ("1 + " * 1000 + "1"),
+        "- {transform: 's = \"0123456789\"; for i in range(1, 17) { s = s + s; } string.length(s)', target: $.input.a}",
+    ],
+    ids=["steps", "tolerant", "texts", "bytes"],
+)  # fmt: skip
+async def test_scripts_of_one_request_share_their_steps_and_bytes(flows: Any, rule: str) -> None:
+    error = await refusal(flows, DISPATCH, body={"input_mapping_rules": f"{rule}\n" * 100})
+    assert error.endswith("the rules need more than 1000000 steps or 67108864 bytes together")
 
 
 # --- dispatches

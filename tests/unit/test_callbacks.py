@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tornflow.runtime.courier import read_callback
 
 from tornflow.errors import MalformedCallback
+from tornflow.runtime.callbacks import read_callback
 from tornflow.runtime.starting import parse_callback
 
 

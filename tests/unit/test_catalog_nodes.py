@@ -36,6 +36,7 @@ class Gated(MemoryStorage):
         self.gates: list[asyncio.Future[None]] = []
         self.is_open = True
         self.runs: set[str] = set()
+        self.business = "demo"
         self.reads = 0
 
     async def _turn(self) -> None:
@@ -78,8 +79,9 @@ class Gated(MemoryStorage):
 
     async def executions(self, query: ExecutionQuery, *, offset: int = 0, limit: int = 100) -> Sequence[Summary]:
         await self._turn()
-        md5 = query.descriptor_md5 or ""
-        return [Summary("one", "demo", "main", "running", 0, descriptor_md5=md5)] if md5 in self.runs else []
+        md5 = query.descriptor_md5
+        assert md5 is not None
+        return [Summary("one", self.business, "main", "running", 0, descriptor_md5=md5)] if md5 in self.runs else []
 
 
 @dataclass
@@ -299,10 +301,10 @@ async def test_an_unused_text_is_set_aside_first_and_removed_when_it_was_unused_
     node = world.node(max_versions=1)
     old, used, new = [await add(node, mark) for mark in range(3)]
     world.storage.runs.add(used)
-    assert (await node.collect()).set_aside == 1
-    assert (await node.collect()).removed == 0
+    assert (await node.collect_now()).set_aside == 1
+    assert (await node.collect_now()).removed == 0
     world.now += KEPT_MS
-    assert (await node.collect()).removed == 1
+    assert (await node.collect_now()).removed == 1
     fresh = world.node()
     assert (await fresh.by_md5("demo", "main", used)).md5 == used
     assert (await fresh.resolve("demo:main")).md5 == new
@@ -313,15 +315,55 @@ async def test_an_unused_text_is_set_aside_first_and_removed_when_it_was_unused_
     assert (await fresh.resolve("demo:main")).md5 == old
 
 
+@pytest.mark.parametrize(("business", "set_aside"), [("demo", 0), ("", 1)])
+async def test_nothing_goes_while_an_execution_of_an_older_form_does_not_name_its_text(
+    business: str, set_aside: int
+) -> None:
+    world = World()
+    await world.storage.open()
+    node = world.node(max_versions=1)
+    await add(node, 0)
+    await add(node, 1)
+    world.storage.runs.add("")
+    world.storage.business = business  # an instance of a workflow that nobody registered has none
+    assert (await node.collect_now()).set_aside == set_aside
+
+
+async def test_rounds_are_rare_however_often_they_are_asked_for() -> None:
+    world = World()
+    await world.storage.open()
+    node = world.node(max_versions=1)
+    await add(node, 0)
+    await add(node, 1)
+    assert (await node.collect()).set_aside == 0
+    before = world.storage.reads
+    assert (await node.collect()).set_aside == 0
+    assert world.storage.reads == before
+    world.now += KEPT_MS // 24
+    assert (await node.collect()).set_aside == 1
+
+
+async def test_who_resolves_while_another_looks_for_the_text_waits_for_what_it_finds() -> None:
+    world = World()
+    await world.storage.open()
+    node, other = world.node(max_versions=1), world.node()
+    old, _ = await add(node, 0), await add(node, 1)
+    await other.collect_now()
+    world.now += KEPT_MS
+    assert (await other.collect_now()).removed == 1
+    found = await asyncio.gather(*(node.resolve(f"demo:main:md5_{old}") for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found] == [DescriptorNotFound] * 3
+
+
 async def test_a_text_that_is_resolved_while_it_lies_aside_begins_anew() -> None:
     world = World()
     await world.storage.open()
     node = world.node(max_versions=1)
     old, _ = await add(node, 0), await add(node, 1)
-    await node.collect()
+    await node.collect_now()
     assert (await world.node().resolve(f"demo:main:md5_{old}")).md5 == old
     world.now += KEPT_MS
-    assert (await node.collect()).removed == 0
+    assert (await node.collect_now()).removed == 0
     assert (await world.node().by_md5("demo", "main", old)).md5 == old
 
 
@@ -330,11 +372,11 @@ async def test_an_execution_that_began_while_its_text_lay_aside_keeps_it() -> No
     await world.storage.open()
     node = world.node(max_versions=1)
     old, _ = await add(node, 0), await add(node, 1)
-    await node.collect()
+    await node.collect_now()
     assert (await node.resolve(f"demo:main:md5_{old}")).md5 == old, "held in memory"
     world.storage.runs.add(old)
     world.now += KEPT_MS
-    assert (await node.collect()).put_back == 1
+    assert (await node.collect_now()).put_back == 1
     assert (await world.node().by_md5("demo", "main", old)).md5 == old
 
 
@@ -344,9 +386,9 @@ async def test_a_node_whose_clock_runs_ahead_does_not_make_others_remove_at_once
     node = world.node(max_versions=1)
     old, _ = await add(node, 0), await add(node, 1)
     world.now += 5000
-    await node.collect()
+    await node.collect_now()
     world.now -= 5000
-    assert (await node.collect()).removed == 0
+    assert (await node.collect_now()).removed == 0
     assert (await world.node().by_md5("demo", "main", old)).md5 == old
 
 
@@ -370,7 +412,7 @@ async def _collect_and_use(chance: random.Random, operations: int) -> None:
         known.append(await add(node, mark))
 
     async def collect(node: Catalog[str]) -> None:
-        await node.collect()
+        await node.collect_now()
 
     async def start(node: Catalog[str], md5: str) -> None:
         try:

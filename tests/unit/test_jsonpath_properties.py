@@ -122,7 +122,7 @@ def test_a_text_too_long_for_a_pattern_is_an_error() -> None:
 
 @pytest.mark.parametrize("pattern", ["(a|a)*b", "(a+)+b", "(a*)*b", "a*a*a*a*a*b", "(.*)*(.*)*(.*)*b"])
 def test_patterns_that_would_stall_end_with_an_error(pattern: str) -> None:
-    with pytest.raises(MatchError, match="needs more than"):
+    with pytest.raises(MatchError, match="visits too much"):
         compile_match(f"$.l[?(@ =~ /{pattern}/)]")({"l": ["a" * 400] * 100})
 
 

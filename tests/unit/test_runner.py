@@ -1,4 +1,4 @@
-"""The shell on a real loop and a real store: lanes, commits, trouble with the store, bugs in a step."""
+"""The shell on a real loop and a real store: mailboxes, commits, trouble with the store, bugs in a step."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_events_that_wait_for_one_commit_share_the_next() -> None:
         await asyncio.gather(*raised)
         assert len(store.of(key_of(execution_id))) - before <= 3
         found = await engine.runner.view(key_of(execution_id))
-        assert found is not None and [entry["payload"] for entry in found.state.events] == list(range(50))
+        assert found is not None and [kept.payload for kept in found.state.events.values()] == list(range(50))
 
 
 async def test_requests_fail_while_the_store_is_away_and_our_own_events_wait() -> None:
@@ -174,7 +174,7 @@ async def test_requests_fail_while_the_store_is_away_and_our_own_events_wait() -
         tried = store.tried
         release.set()
         await until(lambda: store.tried > tried)
-        assert engine.runner.trouble == "disk full"
+        assert engine.commits.trouble == "disk full"
         found = await engine.service.snapshot(execution_id)
         assert found is not None and found.state.status == "RUNNING"
         store.error = None
@@ -190,7 +190,7 @@ async def test_a_second_writer_is_noticed_and_its_change_is_kept() -> None:
             await other.raise_event(execution_id, "theirs", 3)
         assert engine.runner.conflicts >= 1
         stored = await engine.runner.stored(key_of(execution_id))
-        assert stored is not None and [entry["payload"] for entry in stored[0].events] == [1, 2, 3]
+        assert stored is not None and [kept.payload for kept in stored[0].events.values()] == [1, 2, 3]
 
 
 @asynccontextmanager
@@ -201,7 +201,7 @@ async def _second(engine: Engine, store: Watched) -> AsyncIterator[Any]:
     await other.runner.drain()
 
 
-async def test_a_request_that_breaks_a_step_is_refused_and_the_lane_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_breaks_a_step_is_refused_and_the_mailbox_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     _break_on(monkeypatch, Paused)
     async with running(Work()) as (engine, _store):
         execution_id = await engine.service.submit("demo:async", {})
@@ -322,7 +322,7 @@ async def test_no_more_attempts_run_than_allowed_and_a_waiting_one_can_be_abando
         assert (most, len(work.attempts)) == (3, 9)
 
 
-async def test_lanes_are_bounded_and_what_was_dropped_is_read_again() -> None:
+async def test_mailboxes_are_bounded_and_what_was_dropped_is_read_again() -> None:
     async with running(Work(), cache_scopes=5) as (engine, _store):
         ids = [await engine.service.submit("demo:async", {"n": n}) for n in range(40)]
         await until(lambda: engine.runner.cached <= 5 + 1)
@@ -359,7 +359,8 @@ async def test_of_two_creations_of_one_scope_one_wins() -> None:
         entry = await engine.catalog.resolve("demo:async")
 
         async def create(n: int) -> str:
-            state = ScopeState(ScopeKey("one"), entry.md5, context={"n": n}, workspace="demo", dag_name="async")
+            state = ScopeState(ScopeKey("one"), entry.md5, context={"n": n}, generation=(f"life{n}",))
+            state.workspace, state.dag_name = "demo", "async"
             try:
                 await engine.runner.create(state, entry.compiled, Submitted(n))
             except RevisionConflict:

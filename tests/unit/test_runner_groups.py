@@ -63,7 +63,7 @@ async def test_a_node_takes_over_what_a_dead_one_had_in_hand() -> None:
     async with running(first, Watched(inner), flows=[LOOP], **settings) as (dying, store):
         execution_id = await dying.service.submit("demo:loop", {"items": list(range(5))})
         await until(lambda: len(first.attempts) == 5)
-        await dying.node.stop()
+        await dying.cluster.stop()
         store.error = StorageUnavailable("this node is dead")
         other = Watched(inner)
         async with running(second, other, flows=[LOOP], **settings) as (engine, _):
@@ -104,7 +104,7 @@ async def test_a_callback_is_sent_once_and_again_only_after_a_crash() -> None:
         execution_id = await engine.service.submit("demo:sync", {}, callback=callback)
         await until(lambda: asked == 1)
         assert list(await store.owners()) == [engine.node_id]
-        await engine.courier.close()  # the process dies with the callback under way
+        await engine.outbox_relay.close()  # the process dies with the callback under way
     async with running(Work(held), Watched(inner)) as (engine, store):
         await until(lambda: asked == 2)
         await engine.runner.drain()

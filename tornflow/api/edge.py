@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tornflow.descriptors import DescriptorLimits
-from tornflow.engine.mapping import TransformCompiler
+from tornflow.engine.expressions import Expression
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import FlowService
 from tornflow.spi.task_type import Attempt
@@ -17,7 +17,7 @@ from tornflow.spi.task_type import Attempt
 REFERENCE_CALLBACK_CHARS = 6_144
 
 
-def _no_transforms(text: str) -> Callable[[Mapping[str, Any]], Any]:
+def _no_transforms(text: str) -> Expression:
     raise ValueError("scripts cannot be run here")
 
 
@@ -47,8 +47,11 @@ class EdgeLimits:
     tool_rules: int = 100
     """Mapping rules in one request to a mapping tool (rill-http-api 9.6, 9.7)."""
 
-    tool_seconds: float = 1.0
-    """How long the scripts of one request to a mapping tool may run together."""
+    tool_steps: int = 1_000_000
+    """What the scripts of one request to a mapping tool may use together; compiling them counts too."""
+
+    tool_bytes: int = 64 * 1024 * 1024
+    """The same for the values that they build (estimated)."""
 
     tool_groups: int = 1_000
     """Groups whose results a mapping tool puts together; beyond it the request must bring its own ``output``."""
@@ -90,7 +93,7 @@ class Edge:
     trigger_ignores_body_result: bool = False
     trace_query_host: str = ""
     evaluate: Callable[[str, Mapping[str, Any]], Any] | None = None
-    transforms: TransformCompiler = _no_transforms
+    transforms: Callable[[str], Expression] = _no_transforms
     preview: Callable[[Attempt], Mapping[str, Any] | None] = lambda attempt: None
     app_id: str = "tornflow"
     version: str = ""

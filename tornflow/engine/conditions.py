@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tornflow.engine.expressions.budget import Meter
 from tornflow.engine.jsonpath import MatchError, PathSyntaxError, compile_match
 
-Condition = Callable[[Mapping[str, Any]], bool]
+Condition = Callable[..., bool]
+"""``(document)`` or ``(document, meter)``."""
 
 
 class ConditionError(Exception):
@@ -27,27 +29,27 @@ def compile_condition(text: str) -> Condition:
     except PathSyntaxError as error:
         return _broken(f"condition {_shown(text)}: {error}")
 
-    def condition(document: Mapping[str, Any]) -> bool:
+    def condition(document: Mapping[str, Any], meter: Meter | None = None) -> bool:
         try:
-            return matches(document)
+            return matches(document, meter)
         except MatchError as error:
             raise ConditionError(f"condition {_shown(text)}: {error}") from error
 
     return condition
 
 
-def all_hold(conditions: Iterable[Condition], document: Mapping[str, Any]) -> bool:
+def all_hold(conditions: Iterable[Condition], document: Mapping[str, Any], meter: Meter | None = None) -> bool:
     """True for no conditions at all. Raises ConditionError."""
-    return all(condition(document) for condition in conditions)
+    return all(condition(document, meter) for condition in conditions)
 
 
-def any_holds(conditions: Iterable[Condition], document: Mapping[str, Any]) -> bool:
+def any_holds(conditions: Iterable[Condition], document: Mapping[str, Any], meter: Meter | None = None) -> bool:
     """False for no conditions at all. Raises ConditionError."""
-    return any(condition(document) for condition in conditions)
+    return any(condition(document, meter) for condition in conditions)
 
 
 def _broken(message: str) -> Condition:
-    def condition(_document: Mapping[str, Any]) -> bool:
+    def condition(_document: Mapping[str, Any], _meter: Meter | None = None) -> bool:
         raise ConditionError(message)
 
     return condition

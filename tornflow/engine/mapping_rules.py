@@ -10,9 +10,10 @@ from tornflow.engine.jsonpath import PathSyntaxError, Target, compile_target, co
 from tornflow.engine.sources import PassEnv, Place, Read, Source, analyse_source
 from tornflow.model.descriptor import MappingRule
 
-Transform = Callable[[Mapping[str, Any]], Any]
+Transform = Callable[..., Any]
 TransformCompiler = Callable[[str], Transform]
-"""Text to a function of ``{"source", "context", "input", "output"}``. It must not change what it gets, unless it has
+"""Text to a function of ``{"source", "context", "input", "output"}``, which takes ``meter=`` too where passes share
+one. It must not change what it gets, unless it has
 the attribute ``needs_copies`` with the value True: then it gets deep copies."""
 
 MAX_PASS_CHARACTERS = 16 * 1024 * 1024
@@ -172,7 +173,7 @@ def _transformed(read: Read, transform: Transform, mentions: frozenset[str]) -> 
         variables = {"source": copy_json(source) if take is copy_json else source, **root}
         for name in copied:
             variables[name] = take(variables[name])
-        return transform(variables)
+        return transform(variables) if env.meter is None else transform(variables, meter=env.meter)
 
     return value
 

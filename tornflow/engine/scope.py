@@ -264,9 +264,12 @@ class Scope:
                 groups.dirty.clear()
                 groups.is_news = False
         self.dirty_tasks.clear()
-        self.dirty_context.clear()
-        self.dirty_events.clear()
-        self.state.waiters.dirty.clear()
+        if self.dirty_context:
+            self.dirty_context.clear()
+        if self.dirty_events:
+            self.dirty_events.clear()
+        if self.state.waiters.dirty:
+            self.state.waiters.dirty.clear()
         self.saved_summary = self._summary()
 
 

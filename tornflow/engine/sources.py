@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tornflow.engine.constants import constant
-from tornflow.engine.jsonpath import Path, PathSyntaxError, compile_read, parse
+from tornflow.engine.expressions.budget import Meter
+from tornflow.engine.jsonpath import Path, PathSyntaxError, compile_read, is_definite_path, parse
 from tornflow.engine.jsonpath.functions import SCALAR_FUNCTIONS
 from tornflow.engine.jsonpath.steps import Call, Index, Name, Scan, Where
 
@@ -17,10 +18,14 @@ _TRIGGER = "trigger_url"
 
 @dataclass(frozen=True, slots=True)
 class PassEnv:
-    """``trigger_base`` is the server's host and trigger URI: ``http://127.0.0.1:8080/flow/trigger.json``."""
+    """``trigger_base`` is the server's host and trigger URI: ``http://127.0.0.1:8080/flow/trigger.json``.
+
+    ``meter``: what scripts and searching paths of several passes may use together; without it each has its own budget.
+    """
 
     execution_id: str
     trigger_base: str
+    meter: Meter | None = None
 
 
 Read = Callable[[Mapping[str, Any], PassEnv], Any]
@@ -93,7 +98,9 @@ def _path(text: str) -> Source:
     except PathSyntaxError:
         return Source(_nothing)
     shares, is_guarded = _shared(path)
-    return Source(lambda root, _env: read(root), shares, is_guarded)
+    if is_definite_path(path):
+        return Source(lambda root, _env: read(root), shares, is_guarded)
+    return Source(lambda root, env: read(root, env.meter), shares, is_guarded)
 
 
 def _shared(path: Path) -> tuple[Place | None, bool]:

@@ -195,4 +195,4 @@ class ScopeState:
 
     @property
     def life(self) -> str:
-        return str(self.generation[0]) if self.generation else ""
+        return self.generation[0] if self.generation else ""  # type: ignore[return-value]

@@ -35,7 +35,7 @@ class FlowStatus(StrEnum):
 
     @property
     def is_completed(self) -> bool:
-        return self in (FlowStatus.SUCCEED, FlowStatus.FAILED, FlowStatus.TERMINATED)
+        return self is FlowStatus.SUCCEED or self is FlowStatus.FAILED or self is FlowStatus.TERMINATED
 
 
 class Category(StrEnum):

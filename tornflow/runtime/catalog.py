@@ -27,7 +27,7 @@ from tornflow.errors import (
     StorageError,
 )
 from tornflow.model.descriptor import Descriptor
-from tornflow.runtime.catalog_cache import Remembered
+from tornflow.runtime.catalog_cache import NextRead, Remembered
 from tornflow.runtime.catalog_names import Flow, Listed, Names, Version, check_names, is_name
 from tornflow.runtime.catalog_texts import Collected, Texts
 from tornflow.runtime.identities import SystemIdentities
@@ -70,10 +70,11 @@ class Entry(Generic[T]):
 
 @dataclass(slots=True)
 class _Held(Generic[T]):
-    """``seen_at``: when the text was in the store, ms."""
+    """``seen_at``: when the text was in the store, ms. ``look`` looks again, for all who ask at once."""
 
     entry: Entry[T]
     seen_at: int
+    look: NextRead[bytes | None]
 
 
 class Catalog(Generic[T]):
@@ -111,6 +112,7 @@ class Catalog(Generic[T]):
         self._names = Names(storage, clock, self._remembered, max_versions=max_versions)
         self._texts = Texts(storage, clock, token, unused_texts_kept_ms)
         self._entries: OrderedDict[str, _Held[T]] = OrderedDict()
+        self._collected_at: int | None = None
 
     # --- storing
 
@@ -202,9 +204,19 @@ class Catalog(Generic[T]):
     # --- texts that nothing uses
 
     async def collect(self) -> Collected:
+        """``collect_now`` when it is due, for a background task that calls it often: a round reads all texts."""
+        now = self._clock()
+        if self._collected_at is None:
+            self._collected_at = now
+        if 0 <= now - self._collected_at < self._texts.pause_ms:
+            return Collected()
+        self._collected_at = now
+        return await self.collect_now()
+
+    async def collect_now(self) -> Collected:
         """Set aside texts that no version names and no execution runs; remove those that were set aside long ago.
 
-        One round over all texts, for a background task. Safe while others collect, store and start executions.
+        One round over all texts. Safe while others collect, store and start executions.
 
         Raises:
             StorageUnavailable: the round ended early.
@@ -302,13 +314,9 @@ class Catalog(Generic[T]):
         held, now = self._entries.get(md5), self._clock()
         if held is None or 0 <= now - held.seen_at < self._texts.trust_ms:
             return await self.by_md5(*flow, md5)
-        seen_at, held.seen_at = held.seen_at, now  # the first who asks looks for all
-        try:
-            if await self._texts.get(md5) is None:
-                raise DescriptorNotFound(f"get descriptor:{flow.key}:{_MD5}{md5} fails")
-        except BaseException:
-            held.seen_at = seen_at
-            raise
+        if await held.look.get() is None:
+            raise DescriptorNotFound(f"get descriptor:{flow.key}:{_MD5}{md5} fails")
+        held.seen_at = now
         return held.entry
 
     async def _exact(self, descriptor_id: str, flow: Flow, md5: str) -> Entry[T]:
@@ -344,7 +352,7 @@ class Catalog(Generic[T]):
         return Entry(descriptor, self._compile(descriptor))
 
     def _hold(self, entry: Entry[T], seen_at: int) -> Entry[T]:
-        self._entries[entry.md5] = _Held(entry, seen_at)
+        self._entries[entry.md5] = _Held(entry, seen_at, NextRead(partial(self._texts.get, entry.md5)))
         self._entries.move_to_end(entry.md5)
         if len(self._entries) > self._cache_size:
             self._entries.popitem(last=False)

@@ -25,6 +25,7 @@ from tornflow.spi.storage import ExecutionQuery, Record, Storage
 _PLACE, _ASIDE = "descriptor", "unused"
 _PAGE = 25  # a text has up to 1 MiB
 _KEYS_PAGE = 1000
+_MOST_SILENT = 1000
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Collected:
 
 
 class Texts:
-    """``kept_ms``: how long an unused text is kept."""
+    """``kept_ms``: how long an unused text is kept; ``pause_ms``: how long to wait between rounds."""
 
     def __init__(
         self, storage: Storage, clock: Callable[[], int], token: Callable[[], str], kept_ms: int
@@ -47,6 +48,7 @@ class Texts:
         self._token = token
         self._kept_ms = kept_ms
         self.trust_ms = kept_ms // 4
+        self.pause_ms = kept_ms // 24
 
     async def put(self, md5: str, text: bytes) -> None:
         await self._storage.put_record(_PLACE, md5, text)
@@ -63,12 +65,14 @@ class Texts:
         return found[0].body
 
     async def collect(self) -> Collected:
-        """Do one round over all texts, in pages.
+        """Do one round over all texts, in pages; none while executions of an older form do not say what they run.
 
         Raises:
             StorageUnavailable: the round ends early; the next one goes on.
         """
         done = Collected()
+        if await self._has_untold_uses():
+            return done
         # What is named from now on is put in its place first: an old list of names is safe.
         named = {key.rpartition(":")[2] async for key in self._keys("version")}
         async for copy in self._all(_ASIDE):
@@ -107,6 +111,14 @@ class Texts:
 
     async def _is_run(self, md5: str) -> bool:
         return bool(await self._storage.executions(ExecutionQuery(descriptor_md5=md5), limit=1))
+
+    async def _has_untold_uses(self) -> bool:
+        """Say whether there are executions that run a text without naming it, as versions before wrote them.
+
+        An instance of a workflow that nobody registered names no text either, but has no business.
+        """
+        silent = await self._storage.executions(ExecutionQuery(descriptor_md5=""), limit=_MOST_SILENT)
+        return len(silent) == _MOST_SILENT or any(one.business for one in silent)
 
     async def _keys(self, kind: str) -> AsyncIterator[str]:
         async for record in self._all(kind, _KEYS_PAGE):

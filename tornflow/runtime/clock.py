@@ -18,6 +18,9 @@ class Clock(Protocol):
     def steady_ms(self) -> int:
         """Return the wall time at the start of the process plus the time that has passed since; never goes back."""
 
+    def drift_ms(self) -> int:
+        """Return by how much the steady clock is ahead of the wall clock."""
+
     def seconds(self) -> float:
         """Return seconds that have passed since some moment; for rates and for the age of what this process holds."""
 
@@ -37,6 +40,9 @@ class SystemClock:
     def steady_ms(self) -> int:
         return _elapsed_ms() + self._shift_ms
 
+    def drift_ms(self) -> int:
+        return _elapsed_ms() + self._shift_ms - time.time_ns() // 1_000_000
+
     def seconds(self) -> float:
         return time.monotonic()
 
@@ -46,10 +52,12 @@ class SystemClock:
 
 # Time asleep counts: a laptop that was closed for an hour has waited an hour. Only Linux has this clock by name; others
 # count sleep in their monotonic clock, or have none that does.
-_BOOT_TIME: int = getattr(time, "CLOCK_BOOTTIME", -1)
+if hasattr(time, "CLOCK_BOOTTIME"):
 
+    def _elapsed_ms() -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
-def _elapsed_ms() -> int:
-    if _BOOT_TIME < 0:
+else:
+
+    def _elapsed_ms() -> int:
         return time.monotonic_ns() // 1_000_000
-    return time.clock_gettime_ns(_BOOT_TIME) // 1_000_000

@@ -224,8 +224,8 @@ class Engine:
                     self.group_scopes.carry_out(scope, command)
 
     def _announce_task(self, scope: Scope, command: AnnounceTask) -> None:
-        status = command.status.value
-        if command.status.is_completed:
+        status = command.status
+        if status.is_completed:
             self.tasks_ended[status] = self.tasks_ended.get(status, 0) + 1
         if self.plugins.task_observers:
             state = scope.state
@@ -233,20 +233,20 @@ class Engine:
             service_id = f"{state.workspace}:{state.dag_name}"
             self.plugins.task_changed(
                 TaskNotice(
-                    state.key.execution_id, service_id, name, status, command.attempt, state.updated_at,
+                    state.key.execution_id, service_id, name, status.value, command.attempt, state.updated_at,
                     command.code, command.msg,
                 )  # fmt: skip
             )
 
     def _announce_flow(self, scope: Scope, command: AnnounceFlow) -> None:
-        state, status = scope.state, command.status.value
+        state, status = scope.state, command.status
         self.flows_ended[status] = self.flows_ended.get(status, 0) + 1
         _log.debug("execution changed", execution_id=state.key.execution_id, status=status)
         if self.plugins.execution_observers:
             service_id = f"{state.workspace}:{state.dag_name}"
             self.plugins.execution_changed(
                 ExecutionNotice(
-                    state.key.execution_id, service_id, status, state.updated_at, command.code, command.msg
+                    state.key.execution_id, service_id, status.value, state.updated_at, command.code, command.msg
                 )
             )
 

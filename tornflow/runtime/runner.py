@@ -78,7 +78,8 @@ class Runner:
         self._commits = commits
         self._boxes = mailboxes
         self.node_id = node_id
-        self._tasks = Tasks()
+        self._tasks = Tasks()  # that find out what became of creations
+        self._running: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self.events = self.conflicts = 0
         self._idle = asyncio.Event()
@@ -252,7 +253,10 @@ class Runner:
 
     def _wake(self, box: Mailbox) -> None:
         box.is_running = True
-        self._tasks.start(self._run, box)
+        # Not by ``Tasks``: this is the hot path, ``_run`` logs what breaks, and it ends by itself.
+        task = asyncio.get_running_loop().create_task(self._run(box))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def _rest(self, box: Mailbox) -> None:
         box.show()
@@ -312,7 +316,7 @@ class Runner:
         scope = box.scope or await self._load_for(box, count)
         if scope is None:
             return
-        self._set_clock(scope)
+        scope.node, scope.drift = self.node_id, self._clock.drift_ms()
         commands: list[Command] = []
         batch = list(islice(box.queue, 1 if box.singles else count))
         refusals: list[TornflowError | None] = [try_to_apply(scope, entry.event, commands) for entry in batch]
@@ -408,14 +412,7 @@ class Runner:
         return scope
 
     def _scope(self, state: ScopeState, program: Program, *, is_new: bool = False) -> Scope:
-        return Scope(state, program, self._rules, node=self.node_id, drift=self._drift(), is_new=is_new)
-
-    def _set_clock(self, scope: Scope) -> None:
-        scope.node = self.node_id
-        scope.drift = self._drift()
-
-    def _drift(self) -> int:
-        return self._clock.steady_ms() - self._clock.wall_ms()
+        return Scope(state, program, self._rules, node=self.node_id, drift=self._clock.drift_ms(), is_new=is_new)
 
 
 def _is_current(scope: Scope, version: Version | None) -> bool:

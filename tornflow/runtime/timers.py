@@ -61,7 +61,7 @@ class Timers:
         self._drift = 0
 
     async def start(self) -> None:
-        self._drift = self._drift_now()
+        self._drift = self._clock.drift_ms()
         await self._poll()
         self._tasks.keep_running("timers: poll", self._keep_polling)
         self._tasks.keep_running("timers: tick", self._keep_ticking)
@@ -116,7 +116,7 @@ class Timers:
         """The loop's timers sleep with the machine, and know nothing of a wall clock that is set."""
         while True:
             await asyncio.sleep(_TICK_S)
-            drift = self._drift_now()
+            drift = self._clock.drift_ms()
             if abs(drift - self._drift) > _STEP_MS:
                 _log.warning("the clock was set", by_ms=self._drift - drift)
                 self._drift = drift
@@ -135,9 +135,6 @@ class Timers:
                 self._fire(key)
             await asyncio.sleep(0)
         await self._poll()
-
-    def _drift_now(self) -> int:
-        return self._clock.steady_ms() - self._clock.wall_ms()
 
     async def _keep_polling(self) -> None:
         while True:

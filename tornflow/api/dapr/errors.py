@@ -73,7 +73,7 @@ CAUSES: dict[type[Exception], str] = {
 }
 _CHILDREN = (
     "unable to start workflow: failed to start workflow: rpc error: code = AlreadyExists"
-    " desc = cannot recreate workflow with ID '{id}': child workflow '{child}': orchestration has not yet completed"
+    " desc = cannot recreate workflow with ID '{id}': child workflow{child}: orchestration has not yet completed"
 )
 
 
@@ -125,7 +125,8 @@ def _cause(error: errors.TornflowError, names: dict[str, str]) -> str:
     if isinstance(error, errors.StorageUnavailable):
         return storage_text(error, _look(error, names))
     if isinstance(error, errors.ExecutionExists) and error.details.get("reason") == "children":
-        return _filled(_CHILDREN, {**names, "child": str(error.details.get("child", ""))})
+        child = error.details.get("child")
+        return _filled(_CHILDREN, {**names, "child": f" '{child}'" if child else ""})
     template = next((CAUSES[kind] for kind in type(error).__mro__ if kind in CAUSES), None)
     return _filled(template, names) if template else error.message
 

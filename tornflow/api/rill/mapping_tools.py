@@ -7,17 +7,18 @@ beside the event loop, on copies.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tornflow.api.edge import EdgeLimits
 from tornflow.api.rill.errors import RillError
 from tornflow.api.rill.groups import find_instance
 from tornflow.api.rill.rule_texts import read_rules
 from tornflow.api.routes import Call, Json
 from tornflow.engine.entangled import Entangled
+from tornflow.engine.expressions import BudgetExceeded, Expression, Meter
 from tornflow.engine.jsonpath import copy_json
-from tornflow.engine.mapping import MappingError, TransformCompiler
+from tornflow.engine.mapping import MappingError
 from tornflow.engine.mapping_rules import TooMuch, Transform, compile_rules
 from tornflow.engine.sources import PassEnv
 from tornflow.errors import LimitExceeded, MalformedField, NotFound, PluginError, RequestError
@@ -28,6 +29,7 @@ from tornflow.runtime.references import as_object
 from tornflow.spi.task_type import Attempt
 
 MOCK_EXECUTION, MOCK_TASK, MOCK_RESOURCE = "mockExecutionId", "mockTaskName", "http://mock.function.resource"
+_COMPILE_STEPS = 10  # a character of a script takes as long as so many steps, some 0.01 ms
 _TYPES = ("", "input_eva", "output_eva")
 
 
@@ -150,7 +152,7 @@ async def _applied(call: Call, rules: Sequence[MappingRule], work: Json, executi
     env = PassEnv(execution_id or MOCK_EXECUTION, edge.server_url + edge.trigger_uri)
 
     def run() -> None:
-        transforms = _TimedTransforms(edge.transforms, edge.limits.tool_seconds)
+        transforms = _Metered(edge.transforms, edge.limits)
         Entangled(compile_rules(rules, transforms)).apply(work, env)
         transforms.check()
 
@@ -159,29 +161,35 @@ async def _applied(call: Call, rules: Sequence[MappingRule], work: Json, executi
     return work
 
 
-class _TimedTransforms:
+class _Metered:
     """A TransformCompiler whose scripts share one allowance: each has its own limit, but a hundred of them add up."""
 
-    def __init__(self, transforms: TransformCompiler, seconds: float) -> None:
-        self._transforms = transforms
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
+    def __init__(self, scripts: Callable[[str], Expression], limits: EdgeLimits) -> None:
+        self._scripts = scripts
+        self._meter = Meter(limits.tool_steps, limits.tool_bytes, "the request")
+        self._is_spent = False
 
     def __call__(self, text: str) -> Transform:
+        self._meter.use(len(text) * _COMPILE_STEPS)
         self.check()
-        compiled = self._transforms(text)
+        compiled = self._scripts(text)
 
         def run(variables: Mapping[str, Any]) -> Any:
             self.check()
-            return compiled(variables)
+            try:
+                return compiled(variables, meter=self._meter)
+            except BudgetExceeded as error:
+                self._is_spent = str(error).startswith(self._meter.name)  # else it is the script's own budget
+                self.check()
+                raise
 
-        run.needs_copies = getattr(compiled, "needs_copies", False)  # type: ignore[attr-defined]
         return run
 
     def check(self) -> None:
-        """Raise TooMuch, which no tolerance covers, when the time is over."""
-        if time.monotonic() > self._end:
-            raise TooMuch(f"the rules take longer than {self._seconds:g} s")
+        """Raise TooMuch, which no tolerance covers, when nothing is left for another script."""
+        meter = self._meter
+        if self._is_spent or meter.steps_left < 0 or meter.bytes_left < 0:
+            raise TooMuch(f"the rules need more than {meter.steps} steps or {meter.bytes} bytes together")
 
 
 def _object(body: Json, name: str) -> Json:

@@ -35,7 +35,7 @@ _MATCHED = 16
 _JOINED = 5
 
 _CHAINS = frozenset(("bit_or", "bit_xor", "bit_and", "shift", "sum", "product", "power"))
-_NEAREST_STEPS = 400
+_NEAREST_STEPS = 1000
 _NAMESPACES = frozenset(("string", "math", "seq"))
 
 

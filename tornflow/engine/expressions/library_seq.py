@@ -145,7 +145,7 @@ def _callable(value: Any) -> Function:
 
 
 def _ask(run: Run, function: Function, *args: Any) -> Any:
-    run.charge(1)
+    run.charge(2)
     return function.call(run, *args)
 
 

@@ -267,7 +267,7 @@ def _match(env: Env, text: Any, pattern: Any) -> bool:
         return False
     if not isinstance(text, str) or not isinstance(pattern, Program):
         raise ExpressionError(f"=~ takes a string and a pattern, not {kind(text)} and {kind(pattern)}")
-    env.run.charge(2)
+    env.run.charge(2 + (pattern.groups >> 1))
     found = full_match(env.run, pattern, text)
     if found is None:
         return False

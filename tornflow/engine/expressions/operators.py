@@ -77,9 +77,10 @@ def invert(run: Run, a: Any) -> bool:
 def equal(run: Run, a: Any, b: Any) -> bool:
     """Numbers by value, other scalars by type and value, containers by identity."""
     if isinstance(a, str) and isinstance(b, str):
-        run.charge(min(len(a), len(b)) >> 10)
+        run.charge(1 + (min(len(a), len(b)) >> 10))
         return a == b
     if is_number(a) and is_number(b):
+        run.steps -= 1
         if isinstance(a, Decimal) or isinstance(b, Decimal):
             _pay_conversion(run, a, b)
         return bool(a == b)
@@ -106,7 +107,7 @@ def compare(run: Run, a: Any, b: Any) -> int:
     if a is None or b is None:
         return (a is not None) - (b is not None)
     if isinstance(a, str) and isinstance(b, str):
-        run.charge(min(len(a), len(b)) >> 10)
+        run.charge(1 + (min(len(a), len(b)) >> 10))
         return (a > b) - (a < b)
     if is_number(a) and is_number(b):
         if isinstance(a, Decimal) or isinstance(b, Decimal):

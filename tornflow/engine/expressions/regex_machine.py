@@ -14,7 +14,7 @@ from tornflow.engine.expressions.regex_classes import ASCII_CLASSES
 from tornflow.engine.expressions.regex_program import Op, Program, Test
 
 _MOVES_PER_CHARGE = 64
-_STEPS_PER_CHARGE = 16
+_STEPS_PER_CHARGE = 32
 _WORD = ASCII_CLASSES["w"]
 _LINE_ENDS = frozenset("\n\r\x85\u2028\u2029")
 
@@ -102,13 +102,13 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
                 continue
         elif op is Op.MATCH:
             if not full or at == size:
-                run.charge(moves >> 2)
+                run.charge(moves >> 1)
                 return at
             fits = False
         elif op is Op.BACK:
             start, end = slots[2 * a], slots[2 * a + 1]
             fits = start >= 0 and end >= 0 and text.startswith(text[start:end], at)
-            run.charge((end - start) >> 8)
+            run.charge(1 + ((end - start) >> 8))
             at += end - start
         elif op is Op.LOOK:
             # Depth is bounded: lookaheads nest as deep as the groups of the pattern.
@@ -117,13 +117,14 @@ def _walk(run: Run, program: Program, text: str, pc: int, at: int, slots: list[i
             fits = (_walk(run, program, text, pc + 1, at, trial, False) >= 0) is not b
             pc = a - 1
         else:
+            run.charge(1)
             fits = _holds(op, bool(a), text, at)
         pc += 1
         if fits:
             continue
         back = _retreat(stack, slots)
         if back is None:
-            run.charge(moves >> 2)
+            run.charge(moves >> 1)
             return -1
         pc, at = back
 
@@ -137,7 +138,7 @@ def _take_run(
     stop = min(len(text), at + most)
     while high < stop and test(text[high]):
         high += 1
-    run.charge((high - at) * weight >> 3)
+    run.charge(1 + ((high - at) * weight >> 3))
     low = at + least
     if high < low:
         return at, False

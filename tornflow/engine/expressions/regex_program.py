@@ -20,10 +20,9 @@ Node = tuple[Any, ...]
 
 
 class Op(IntEnum):
-    """``ONE test extra`` (what the test costs beyond a move) · ``SPLIT first second`` · ``JUMP to`` · ``SAVE slot`` · ``MARK slot`` (position at loop entry) ·
-    ``MOVED slot exit`` (leave a loop that went nowhere) · ``RUN (test, least, most, greedy,
-    weight)`` · ``BACK group`` ·
-    ``LOOK program negative``."""
+    """``ONE test extra`` (what the test costs beyond a move) · ``SPLIT first second`` · ``JUMP to`` · ``SAVE slot`` ·
+    ``MARK slot`` (position at loop entry) · ``MOVED slot exit`` (leave a loop that went nowhere) ·
+    ``RUN (test, least, most, greedy, weight)`` · ``BACK group`` · ``LOOK program negative``."""
 
     ONE = auto()
     RUN = auto()

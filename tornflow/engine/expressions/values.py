@@ -151,7 +151,7 @@ def map_key(run: Run, key: Any) -> str:
         return key
     if key is None or not isinstance(key, bool | int | float | Decimal):
         raise ExpressionError(f"a {kind(key)} cannot be a map key")
-    run.charge(_large_steps(key) if isinstance(key, int) else 3)
+    run.charge(1 + _large_steps(key) if isinstance(key, int) else 3)
     return scalar_text(key)
 
 
@@ -198,7 +198,7 @@ def render(run: Run, value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 64:
         run.charge(value.bit_length() >> 6)
     if isinstance(value, float | Decimal):
-        run.charge(3)
+        run.charge(4)
     return scalar_text(value)
 
 
@@ -282,13 +282,13 @@ class _Exporter:
         if not isinstance(value, list | tuple | range):
             raise ExpressionError(f"a {kind(value)} cannot be a result")
         self._grow(len(value) * SLOT_BYTES)
-        self.run.charge(1 + (len(value) >> 1))
+        self.run.charge(2 + (len(value) >> 1))
         items = [self.json(item, depth + 1) for item in value]
         return value if self._is_unchanged(value) else items
 
     def _map(self, value: dict[str, Any], depth: int) -> Any:
         self._grow(len(value) * ENTRY_BYTES + sum(map(len, value)))
-        self.run.charge(1 + (len(value) >> 1))
+        self.run.charge(2 + (len(value) >> 1))
         items = {key: self.json(item, depth + 1) for key, item in value.items()}
         return value if self._is_unchanged(value) else items
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tornflow.engine.jsonpath.errors import MatchError, PathSyntaxError
 from tornflow.engine.jsonpath.limits import copy_json
 from tornflow.engine.jsonpath.parsing import parse
-from tornflow.engine.jsonpath.reading import compile_match, compile_read
+from tornflow.engine.jsonpath.reading import compile_match, compile_read, is_definite_path
 from tornflow.engine.jsonpath.steps import Path
 from tornflow.engine.jsonpath.targets import Target, compile_target, graft, plant
 
@@ -23,6 +23,7 @@ __all__ = [
     "compile_target",
     "copy_json",
     "graft",
+    "is_definite_path",
     "parse",
     "plant",
 ]

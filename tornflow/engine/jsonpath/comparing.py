@@ -9,6 +9,9 @@ from typing import Any
 from tornflow.engine.jsonpath.limits import MAX_NUMBER_CHARACTERS
 from tornflow.engine.jsonpath.look import Look
 
+_READING_WORK = 12
+_MEMBER_WORK = 3
+_TEXT_PER_WORK = 1024
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -16,10 +19,11 @@ def equals(left: Any, right: Any, look: Look) -> bool:
     """Compare with conversion between numbers and numeric strings; containers deeply and without conversion."""
     if isinstance(left, str):
         if isinstance(right, str):
+            _pay_texts(left, right, look)
             return left == right
-        return _is_number(right) and left != "" and as_number(left) == right
+        return _is_number(right) and left != "" and _read(left, look) == right
     if isinstance(right, str):
-        return _is_number(left) and as_number(right) == left
+        return _is_number(left) and _read(right, look) == left
     return _same(left, right, look)
 
 
@@ -28,15 +32,28 @@ def equals_strictly(left: Any, right: Any, look: Look) -> bool:
     return isinstance(left, str) == isinstance(right, str) and equals(left, right, look)
 
 
-def is_less(left: Any, right: Any) -> bool:
+def _read(text: str, look: Look) -> int | float | None:
+    look.charge(_READING_WORK + min(len(text), MAX_NUMBER_CHARACTERS) // 8)
+    return as_number(text)
+
+
+def _pay_texts(left: str, right: str, look: Look) -> None:
+    shorter = min(len(left), len(right))
+    if shorter >= _TEXT_PER_WORK:
+        look.charge(shorter // _TEXT_PER_WORK)
+
+
+def is_less(left: Any, right: Any, look: Look) -> bool:
     """Numbers with numbers, strings with strings; everything else is not comparable: False."""
     if isinstance(left, str) and isinstance(right, str):
+        _pay_texts(left, right, look)
         return left < right
     return _is_number(left) and _is_number(right) and bool(left < right)
 
 
-def is_at_most(left: Any, right: Any) -> bool:
+def is_at_most(left: Any, right: Any, look: Look) -> bool:
     if isinstance(left, str) and isinstance(right, str):
+        _pay_texts(left, right, look)
         return left <= right
     return _is_number(left) and _is_number(right) and bool(left <= right)
 
@@ -54,7 +71,7 @@ def as_number(text: str) -> int | float | None:
 def is_in(value: Any, values: Any, look: Look) -> bool:
     if not isinstance(values, list):
         return False
-    look.charge(len(values))
+    look.charge(_MEMBER_WORK * len(values))
     return any(equals(value, one, look) for one in values)
 
 
@@ -68,16 +85,18 @@ def _same(left: Any, right: Any, look: Look) -> bool:
     if isinstance(left, list):
         if not isinstance(right, list) or len(left) != len(right):
             return False
-        look.charge(len(left))
+        look.charge(_MEMBER_WORK * len(left) + 4)
         return all(_same(one, other, look) for one, other in zip(left, right, strict=True))
     if _is_number(left):
         return _is_number(right) and bool(left == right)
     # What is left: true, false, null, and strings inside containers.
+    if isinstance(left, str) and isinstance(right, str):
+        _pay_texts(left, right, look)
     return type(left) is type(right) and bool(left == right)
 
 
 def _same_objects(left: dict[str, Any], right: dict[str, Any], look: Look) -> bool:
     if len(left) != len(right):
         return False
-    look.charge(len(left))
+    look.charge(_MEMBER_WORK * len(left) + 4)
     return all(key in right and _same(value, right[key], look) for key, value in left.items())

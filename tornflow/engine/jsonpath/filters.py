@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tornflow.engine.expressions.searching import find_from, padded, search_steps
 from tornflow.engine.jsonpath.comparing import equals, equals_strictly, is_at_most, is_in, is_less
 from tornflow.engine.jsonpath.errors import Mistyped
+from tornflow.engine.jsonpath.limits import WORK_PER_STEP
 from tornflow.engine.jsonpath.look import MISSING, Look
 from tornflow.engine.jsonpath.patterns import compile_pattern
 from tornflow.engine.jsonpath.steps import (
@@ -51,6 +53,31 @@ def compile_test(test: Test, values: ValueCompiler) -> Check:
         case Either(parts):
             either = tuple(compile_test(part, values) for part in parts)
             return lambda node, look: any(check(node, look) for check in either)
+
+
+def weigh_test(test: Test) -> int:
+    """What one candidate costs at most, in units of work, without what is paid while it runs."""
+    match test:
+        case Exists(path):
+            return 3 + _weigh_operand(path)
+        case Compare(left, operator, right):
+            # The commonest filter has a short way; see _equals_literal.
+            own = 2 if operator == "==" and isinstance(right, Literal) else 4
+            return own + _weigh_operand(left) + _weigh_operand(right)
+        case Not(part):
+            return 1 + weigh_test(part)
+        case All(parts) | Either(parts):
+            return 5 + sum(2 + weigh_test(part) for part in parts)
+
+
+def _weigh_operand(operand: Operand) -> int:
+    if isinstance(operand, Literal):
+        return 1
+    if isinstance(operand, Pattern):
+        return 4
+    if all(isinstance(step, (Name, Index)) for step in operand.steps):
+        return 2 + len(operand.steps) // 2
+    return 10 + 2 * len(operand.steps)
 
 
 def compile_operand(operand: Operand, values: ValueCompiler) -> Value:
@@ -119,6 +146,7 @@ def _pattern(test: Compare, values: ValueCompiler) -> Check:
     def check(node: Any, look: Look) -> bool:
         value = value_of(node, look)
         if isinstance(value, list):
+            look.charge(4 * len(value))
             return any(matches(one, look) for one in value)
         return matches(value, look)
 
@@ -127,8 +155,10 @@ def _pattern(test: Compare, values: ValueCompiler) -> Check:
 
 def _contains(left: Any, right: Any, look: Look) -> bool:
     if isinstance(left, str):
-        look.charge(len(left) // 64)
-        return isinstance(right, str) and right in left
+        if not isinstance(right, str):
+            return False
+        look.charge(1 + search_steps(left, right) * WORK_PER_STEP)
+        return find_from(padded(left, right), len(left), right, 0) >= 0
     return is_in(right, left, look)
 
 
@@ -159,10 +189,10 @@ _COMPARISONS: Mapping[str, Comparison] = {
     "!=": lambda left, right, look: not equals(left, right, look),
     "===": equals_strictly,
     "!==": lambda left, right, look: not equals_strictly(left, right, look),
-    "<": lambda left, right, look: is_less(left, right),
-    "<=": lambda left, right, look: is_at_most(left, right),
-    ">": lambda left, right, look: is_less(right, left),
-    ">=": lambda left, right, look: is_at_most(right, left),
+    "<": is_less,
+    "<=": is_at_most,
+    ">": lambda left, right, look: is_less(right, left, look),
+    ">=": lambda left, right, look: is_at_most(right, left, look),
     "in": is_in,
     "nin": lambda left, right, look: not is_in(left, right, look),
     "contains": _contains,

@@ -10,8 +10,8 @@ MAX_NESTING = 30  # parentheses, filters in filters, literals in literals
 MAX_TARGET_INDEX = 10_000  # writing [n] fills the places before it with nulls
 MAX_PATTERN_CHARACTERS = 1_000
 MAX_MATCHED_CHARACTERS = 100_000
-MAX_PATTERN_STEPS = 400_000  # of all patterns in one evaluation: about a second
-MAX_WORK = 2_000_000  # nodes visited, compared or characters matched by one evaluation: about a second
+MAX_WORK = 1_200_000  # units of work of one evaluation, patterns included: about 0.1 s
+WORK_PER_STEP = 8  # a unit is an eighth of a step of scripts (expressions/budget.py): about 0.1 microseconds
 MAX_NUMBER_CHARACTERS = 400  # a longer text is never read as a number
 
 

@@ -10,26 +10,24 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tornflow.engine.expressions.budget import Budget, Host, Run
-from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError
-from tornflow.engine.expressions.regex_machine import full_match
+from tornflow.engine.expressions.errors import ExpressionError
 from tornflow.engine.expressions.regex_syntax import compile_pattern as compile_program
 from tornflow.engine.jsonpath.errors import MatchError, PathSyntaxError
-from tornflow.engine.jsonpath.limits import MAX_MATCHED_CHARACTERS, MAX_PATTERN_CHARACTERS, MAX_PATTERN_STEPS
+from tornflow.engine.jsonpath.limits import MAX_MATCHED_CHARACTERS, MAX_PATTERN_CHARACTERS
 from tornflow.engine.jsonpath.look import Look
 from tornflow.engine.jsonpath.steps import Pattern
 
+_NUMBER_WORK = 8
 _FLAGS = "imsxudU"
 _IN_PROGRAM = "ims"  # x is applied to the text; u, d and U change nothing for the texts we know
-_BUDGET = Budget(steps=MAX_PATTERN_STEPS)
-_SPACED = re.compile(r"(\\.|\[(?:\\.|[^\]\\])*\])|\s+|#[^\n]*", re.DOTALL)
+# An open class takes the rest, else each [ of many would be looked for an end.
+_SPACED = re.compile(r"(\\.|\[(?:\\.|[^\]\\])*\]?)|\s+|#[^\n]*", re.DOTALL)
 
 
 def compile_pattern(pattern: Pattern) -> Callable[[Any, Look], bool]:
     """Return ``(value, look) -> bool``; numbers are matched as text, other values never match.
 
-    The test raises MatchError for texts beyond ``limits.MAX_MATCHED_CHARACTERS`` and for patterns that need more than
-    ``limits.MAX_PATTERN_STEPS`` in one evaluation of the path.
+    The test raises MatchError for texts beyond ``limits.MAX_MATCHED_CHARACTERS`` and beyond ``limits.MAX_WORK``.
 
     Raises:
         PathSyntaxError: not a pattern, longer than ``limits.MAX_PATTERN_CHARACTERS``, or an unknown flag.
@@ -44,18 +42,13 @@ def compile_pattern(pattern: Pattern) -> Callable[[Any, Look], bool]:
         if not isinstance(value, str):
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 return False
+            look.charge(_NUMBER_WORK)
             value = str(value)
         if program.literal is not None:
             return bool(value == program.literal)
         if len(value) > MAX_MATCHED_CHARACTERS:
             raise MatchError(f"a text of {len(value)} characters is too long for a pattern ({MAX_MATCHED_CHARACTERS})")
-        if look.patterns is None:
-            look.patterns = Run(_BUDGET, Host(), 0)
-        try:
-            return full_match(look.patterns, program, value) is not None
-        except BudgetExceeded as error:
-            message = f"the pattern /{pattern.text}/ needs more than {MAX_PATTERN_STEPS} steps on this document"
-            raise MatchError(message) from error
+        return look.matches(program, value)
 
     return matches
 

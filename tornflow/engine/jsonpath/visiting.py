@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tornflow.engine.jsonpath.errors import Mistyped
-from tornflow.engine.jsonpath.filters import compile_operand, compile_test
+from tornflow.engine.jsonpath.filters import compile_operand, compile_test, weigh_test
 from tornflow.engine.jsonpath.functions import FUNCTIONS
 from tornflow.engine.jsonpath.look import MISSING, Look
 from tornflow.engine.jsonpath.steps import (
@@ -51,11 +51,26 @@ def _compile_call(call: Call, value_of: Value, is_many: bool) -> Value:
         if value is MISSING:
             return MISSING
         arguments = [operand(node, look) for operand in operands]
+        look.charge(_work_of_call(value, arguments, is_many))
         if is_many:
             return [function(one, arguments) for one in value]
         return function(value, arguments)
 
     return apply
+
+
+def _work_of_call(value: Any, arguments: Sequence[Any], is_many: bool) -> int:
+    """Functions go through the elements of the value and of every argument, for each value of an indefinite path."""
+    sizes = sum(_size(one) for one in arguments) + 4
+    if not is_many:
+        return sizes + _size(value)
+    return sizes * len(value) + sum(_size(one) for one in value)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, (list, dict)):
+        return 2 + 2 * len(value)
+    return 2 + (len(value) >> 9 if isinstance(value, str) else 0)
 
 
 def _first_indefinite(steps: Sequence[Step], has_call: bool) -> int:
@@ -114,8 +129,8 @@ def _compile_visit(step: Step, then: Visit, fills: bool, *, is_first: bool, is_s
         case Wildcard():
             return _wildcard(then)
         case Where(test):
-            compiled = compile_test(test, compile_value)
-            return _scanned_where(compiled, then) if is_scanned else _where(compiled, then, is_first)
+            compiled, weight = compile_test(test, compile_value), weigh_test(test)
+            return _scanned_where(compiled, weight, then) if is_scanned else _where(compiled, weight, then, is_first)
         case Scan() | Call():
             raise AssertionError("handled by the caller")
 
@@ -138,6 +153,7 @@ def _name(name: str, then: Visit, fills: bool) -> Visit:
 def _names(names: tuple[str, ...], then: Visit) -> Visit:
     def visit(node: Any, look: Look, found: list[Any]) -> None:
         if isinstance(node, dict):
+            look.charge(len(names))
             for name in names:
                 if name in node:
                     then(node[name], look, found)
@@ -146,8 +162,9 @@ def _names(names: tuple[str, ...], then: Visit) -> Visit:
 
 
 def _merged(names: tuple[str, ...]) -> Visit:
-    def visit(node: Any, _look: Look, found: list[Any]) -> None:
+    def visit(node: Any, look: Look, found: list[Any]) -> None:
         if isinstance(node, dict):
+            look.charge(4 + len(names))
             found.append({name: node.get(name) for name in names})
 
     return visit
@@ -157,6 +174,7 @@ def _indexes(indexes: tuple[int, ...], then: Visit) -> Visit:
     def visit(node: Any, look: Look, found: list[Any]) -> None:
         if isinstance(node, list):
             size = len(node)
+            look.charge(2 * len(indexes))
             for index in indexes:
                 if -size <= index < size:
                     then(node[index], look, found)
@@ -185,19 +203,20 @@ def _wildcard(then: Visit) -> Visit:
 
 
 def _each(nodes: Sequence[Any], then: Visit, look: Look, found: list[Any]) -> None:
-    look.charge(len(nodes))
+    look.charge(2 * len(nodes) + 2)
     for node in nodes:
         then(node, look, found)
 
 
-def _where(test: Callable[[Any, Look], bool], then: Visit, is_first: bool) -> Visit:
+def _where(test: Callable[[Any, Look], bool], weight: int, then: Visit, is_first: bool) -> Visit:
     def visit(node: Any, look: Look, found: list[Any]) -> None:
         if isinstance(node, list):
-            look.charge(len(node))
+            look.charge(weight * len(node) + 2)
             for one in node:
                 if test(one, look):
                     then(one, look, found)
         elif isinstance(node, dict):
+            look.charge(weight)
             if test(node, look):
                 then(node, look, found)
         elif is_first:
@@ -206,13 +225,15 @@ def _where(test: Callable[[Any, Look], bool], then: Visit, is_first: bool) -> Vi
     return visit
 
 
-def _scanned_where(test: Callable[[Any, Look], bool], then: Visit) -> Visit:
+def _scanned_where(test: Callable[[Any, Look], bool], weight: int, then: Visit) -> Visit:
     """A filter behind ``..``: every visited object itself, and the plain elements of arrays; none of them twice."""
 
     def visit(node: Any, look: Look, found: list[Any]) -> None:
         if isinstance(node, dict):
+            look.charge(weight + 4)
             candidates: Iterable[Any] = (node,)
         else:
+            look.charge(weight * len(node) + 4)
             candidates = (one for one in node if not isinstance(one, (dict, list)))
         for one in candidates:
             if test(one, look):
@@ -228,7 +249,7 @@ def _scan(then: Visit) -> Visit:
             current = waiting.pop()
             if not isinstance(current, (dict, list)):
                 continue
-            look.charge(len(current) + 1)
+            look.charge(2 * len(current) + 5)
             then(current, look, found)
             children = list(current.values()) if isinstance(current, dict) else current
             waiting.extend(reversed(children))
