@@ -151,9 +151,10 @@ class Runner:
         scope.saved()
         self.actor.on_committed(scope)
         box = self._boxes.use(scope.state.key)
-        self._boxes.outdate(box)  # an earlier life, or run of a group
-        if not box.is_running:
-            box = self._boxes.use(scope.state.key)
+        box.epoch += 1
+        if box.is_running:  # for an earlier life, or run of a group
+            box.scope = None
+        else:
             box.scope = scope
             self._boxes.settle(box)
         self._run_commands(scope, commands)
