@@ -40,6 +40,7 @@ async def drain(front: Front, executor: Executor, load: Load, patience_s: float)
     """
     began = time.monotonic()
     while time.monotonic() - began < patience_s:
+        await load.wake_forgotten()
         waiting = [one for one in load.accepted.values() if one not in executor.ends]
         if not waiting and not executor.pending and await _running(front) == 0:
             break

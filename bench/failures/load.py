@@ -37,6 +37,7 @@ class Load:
     unwoken: list[str] = field(default_factory=list)
     looked_up: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _found: set[str] = field(default_factory=set)
 
     async def register(self) -> None:
         base = self.executor.base
@@ -110,6 +111,15 @@ class Load:
             await asyncio.sleep(0.2)
         self.unknown[number] = f"{heard.status} {heard.text[:200]}"
         return None
+
+    async def wake_forgotten(self) -> None:
+        """Wake what was begun although nobody was told: the executor has seen it, so somebody would find it."""
+        for number in list(self.unknown):
+            kind = self.kinds[number]
+            for execution in self.executor.executions.get(number, ()) if kind.wake else ():
+                if execution not in self._found:
+                    self._found.add(execution)
+                    await self._wake(number, kind, execution)
 
     async def _wake(self, number: int, kind: Kind, execution: str) -> None:
         id, body = quote(execution, safe=""), json.dumps({"go": f"go-{number}"}).encode()
