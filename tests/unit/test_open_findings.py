@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.engines import TWO, engine_with, eventually, never
+from tests.unit.engines import TWO, Shared, add, engine_with, eventually, made, never, nodes, stored_state
+from tests.unit.test_cluster import SLOW
 from tests.unit.test_codec_form1 import FORMS, end_of, opened
-from tests.unit.test_runner import Watched, Work, ended, key_of, until
+from tests.unit.test_runner import LOOP, Watched, Work, ended, key_of, until
 from tornflow.engine.events import TimerFired
 from tornflow.errors import StorageUnavailable
 from tornflow.runtime import tasks as tasks_module
 from tornflow.runtime.codec import written_by
-from tornflow.spi.storage import ExecutionQuery, ScopeWrite
+from tornflow.spi.storage import ExecutionQuery, NodeBeat, ScopeWrite
+from tornflow.spi.task_type import Answered, Attempt, Outcome
 from tornflow_store_memory import open_storage
+
+MAPPED = "resourceName: test://work\n        inputMappings: [{source: $.context.x, target: $.input.x}]"
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -182,3 +186,58 @@ async def test_a_view_shows_what_is_stored_while_the_outcome_of_a_step_is_unknow
         finally:
             store.is_full = False
             await asyncio.wait({pausing})
+
+
+async def test_work_of_a_node_that_has_just_come_is_not_taken_over() -> None:
+    """A node beats before it takes anything in hand: who reads the owners first and the beats then, sees it."""
+    inner = open_storage("memory://", {})
+    await inner.open()
+    first, second = made(Shared(inner), Work(never), **SLOW), made(Shared(inner), Work(never), **SLOW)
+    await first.start()
+    await add(first, [TWO])
+    await second.start()  # the first one has not looked since
+    execution_id = await second.service.submit("demo:two", {})
+    assert await first.cluster.take_over() == 0
+    assert (await stored_state(first, execution_id)).tasks["a"].owner == second.node_id
+    await second.close()
+    await first.close()
+
+
+async def test_a_node_beats_under_its_new_name_before_it_takes_anything_in_hand() -> None:
+    async with nodes(1, [TWO], [Work(never)], **SLOW) as ((engine,), inner):
+        old = engine.node_id
+        await inner.forget_node(old)
+        real, seen = engine.storage.beat, list[tuple[str, str]]()
+
+        async def watched(beat: NodeBeat) -> bool:
+            seen.append((beat.node_id, engine.node_id))
+            return bool(await real(beat))
+
+        engine.storage.beat = watched  # type: ignore[method-assign]
+        await engine.cluster._beat()
+        assert seen[-1] == (engine.node_id, old), "work that it takes now would look like that of a dead node"
+
+
+async def test_results_are_those_of_the_present_life_although_an_old_group_was_at_work() -> None:
+    """The mailbox of an old group runs at the moment at which the new one is stored."""
+    text = LOOP.replace("resourceName: test://work", MAPPED)
+
+    async def answer(attempt: Attempt) -> Outcome:
+        return Answered({"v": attempt.input["x"]})
+
+    async with engine_with([text], Work(answer), Busy(open_storage("memory://", {}))) as (engine, store):
+        for value in ("old", "new"):
+            if value == "new":
+                real = store.inner.commit
+
+                async def commit(write: ScopeWrite) -> int:
+                    revision = int(await real(write))
+                    if write.key.path and write.expected_revision == 0:
+                        engine.runner.post(write.key, TimerFired(0))
+                    return revision
+
+                store.inner.commit = commit
+            raw = json.dumps({"items": [value]})
+            await engine.service.start_workflow("demo:loop", instance_id="i", raw_input=raw, component="dapr")
+            state = await ended(engine, "i")
+            assert (state.status, state.context["done"]) == ("SUCCEED", [value])
