@@ -13,7 +13,7 @@ from tornflow.errors import DuplicateKey, RevisionConflict
 from tornflow.model.execution import ScopeKey
 from tornflow.spi.storage import StoredRecord
 from tornflow_store_mongodb import parts, reading, removal
-from tornflow_store_mongodb.documents import behind, joined, split, summary_document, summary_of
+from tornflow_store_mongodb.documents import behind, joined, owners_value, split, summary_document, summary_of
 from tornflow_store_mongodb.driver import Driver
 
 Document = dict[str, Any]
@@ -51,8 +51,7 @@ async def restore(driver: Driver, records: Sequence[StoredRecord], new_token: Ca
         if document["sp"]:
             await _put_parts(driver, record.scope.parts, generation, record.scope.revision)
         while (refusal := await _insert(driver, document)) is not None:
-            if "_id" in refusal and await removal.is_tombstone(driver, record.scope.key):
-                await removal.finish(driver, [record.scope.key.execution_id])
+            if "_id" in refusal and await removal.has_made_way(driver, record.scope.key):
                 continue
             await parts.remove(driver, [generation])
             if "_id" in refusal:
@@ -97,7 +96,7 @@ def _document(record: StoredRecord, generation: int) -> Document:
     log = [{"r": scope.revision, "p": [[n, v] for n, v in scope.parts.items()]}] if scope.parts else []
     document: Document = {
         "_id": joined(*scope.key), "r": scope.revision, "g": generation, "L": scope.life, "b": scope.head,
-        "o": list(scope.owners), "d": scope.due_at, "h": {}, "l": [] if is_large else log, "sp": is_large,
+        "o": owners_value(scope.owners), "d": scope.due_at, "h": {}, "l": [] if is_large else log, "sp": is_large,
     }  # fmt: skip
     if record.summary is not None:
         document["s"] = summary_document(record.summary)

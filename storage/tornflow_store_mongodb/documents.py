@@ -2,13 +2,13 @@
 
 scopes   _id  text of execution id and path (``joined``)
          r    revision            g  generation: the token of the write that created this incarnation
-         L    life; missing: ""   o  owners, a list (schema 1: a text or null)
+         L    life; missing: ""   o  owners: null, the only one, or a list
          b    head                d  due_at, null     s  summary (roots only)     k  idempotency key
          h    tokens of the last writes, by revision modulo 8: tells afterwards whether an interrupted write arrived
          l    log of part changes that are not yet in ``parts``: [{r, p: [[name, body | null], ...]}]
-         sp   true once parts were moved out         z  true while what hangs on this root must be removed:
-         og   with ``z``: the earlier generation, whose parts must go
-         t    token of the removal, in a *tombstone*: a root with r = -1, which is none to every reader (see removal.py)
+         sp   true once parts were moved out         z  true while what hangs on this scope must be removed
+         og   with ``z``: the earlier generation of a root, whose parts must go
+         t    token of a root's removal, in a *tombstone*: r = -1, which is no scope to any reader (see removal.py)
          x    only in one sentinel document, under a unique index (see ``update_of``)
 parts    _id  "<generation>:<name>"    r  revision that wrote it    v  body, null when deleted
 records  _id  text of kind and key     key, body
@@ -97,7 +97,7 @@ def update_of(write: ScopeWrite, token: int, replaced: int | None = None) -> Upd
     changes: Document = {
         "r": revision,
         "b": write.head,
-        "o": list(write.owners),
+        "o": owners_value(write.owners),
         "d": write.due_at,
         f"h.{revision % TOKEN_SLOTS}": token,
     }
@@ -133,7 +133,7 @@ def tombstone_of(target: Target, token: int) -> Document:
     return {
         "q": {"_id": joined(target.execution_id, ""), "r": target.revision, "L": life_is(target.life)},
         "u": {
-            "$set": {"r": TOMBSTONE, "t": token, "z": True, "o": [], "d": None},
+            "$set": {"r": TOMBSTONE, "t": token, "z": True, "o": None, "d": None},
             "$unset": {"s": "", "k": "", "b": "", "l": "", "h": ""},
             "$setOnInsert": {"x": 1},
         },
@@ -148,6 +148,11 @@ def life_is(life: str) -> Any:
 
 def life_of(document: Document) -> str:
     return str(document.get("L", ""))
+
+
+def owners_value(owners: tuple[str, ...]) -> Any:
+    """Conditions and indexes take a text for a list of one; it is cheaper, and there is nearly never a second one."""
+    return list(owners) if len(owners) > 1 else owners[0] if owners else None
 
 
 def owners_of(document: Document) -> tuple[str, ...]:

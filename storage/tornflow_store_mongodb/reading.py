@@ -44,7 +44,7 @@ async def _moved_parts(driver: Driver, head: Document) -> dict[str, bytes | None
     rows = await driver.find("parts", {"_id": parts_range(head["g"])})
     if any(row["r"] > head["r"] for row in rows):
         return None
-    again = await driver.find_one("scopes", head["_id"], {"g": 1})
-    if again is None or again["g"] != head["g"]:
+    again = await driver.find_one("scopes", head["_id"], {"g": 1, "r": 1})
+    if again is None or again["g"] != head["g"] or again["r"] == TOMBSTONE:
         return None
     return {row["_id"].partition(":")[2]: row["v"] for row in rows}

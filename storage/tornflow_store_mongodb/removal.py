@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 _SLICE = 1_000  # documents per round trip
 _AT_ONCE = 100  # executions removed together
-_ROOT = {"r": 1, "g": 1, "og": 1, "sp": 1, "t": 1, "z": 1}
+_ROOT = {"r": 1, "g": 1, "L": 1, "og": 1, "sp": 1, "t": 1, "z": 1}
 
 
 async def delete(driver: Driver, targets: Sequence[Target], new_token: Callable[[], int]) -> list[bool]:
@@ -87,9 +87,16 @@ async def replaced_generation(driver: Driver, execution_id: str) -> int | None:
             await purge(driver, execution_id)
 
 
-async def is_tombstone(driver: Driver, key: ScopeKey) -> bool:
-    found = await driver.find_one("scopes", joined(*key), {"r": 1})
-    return found is not None and found["r"] == TOMBSTONE
+async def has_made_way(driver: Driver, key: ScopeKey) -> bool:
+    """Finish the removal of a scope that is to be created; return whether there was one at work."""
+    found = await driver.find_one("scopes", joined(*key), _ROOT)
+    if found is None or found["r"] != TOMBSTONE:
+        return False
+    if key.path:
+        await _remove(driver, [found])
+    else:
+        await finish(driver, [key.execution_id])
+    return True
 
 
 async def delete_strays(driver: Driver, execution_id: str, life: str) -> int:
@@ -104,13 +111,12 @@ async def delete_strays(driver: Driver, execution_id: str, life: str) -> int:
 
 async def sweep(driver: Driver) -> None:
     """Finish what crashed processes left behind; a bounded amount per call."""
-    roots = await driver.find("scopes", {"z": True}, {"r": 1}, limit=_SLICE)
-    dead = [split(root["_id"]).execution_id for root in roots if root["r"] == TOMBSTONE]
-    for start in range(0, len(dead), _AT_ONCE):
-        await finish(driver, dead[start : start + _AT_ONCE])
-    for root in roots:
-        if root["r"] != TOMBSTONE:
-            await purge(driver, split(root["_id"]).execution_id)
+    for row in await driver.find("scopes", {"z": True}, {"r": 1}, limit=_SLICE):
+        key = split(row["_id"])
+        if row["r"] == TOMBSTONE:
+            await has_made_way(driver, key)
+        else:
+            await purge(driver, key.execution_id)
 
 
 async def _bury(driver: Driver, targets: dict[int, Target]) -> set[int]:
@@ -138,19 +144,34 @@ async def _groups(driver: Driver, execution_ids: Sequence[str], query: Document 
         end = behind(root)
         ranges.append({"_id": {"$gt": root, "$lt": end} if end is not None else {"$gt": root}})
     found = {**(query or {}), **(ranges[0] if len(ranges) == 1 else {"$or": ranges})}
-    return await driver.find("scopes", found, {"g": 1, "sp": 1}, limit=_SLICE)
+    return await driver.find("scopes", found, {"g": 1, "sp": 1, "L": 1}, limit=_SLICE)
 
 
 async def _remove(driver: Driver, rows: Sequence[Document]) -> int:
-    """Remove scopes with their parts. Parts may be moved out meanwhile: then the scope stays, and is listed again."""
-    if not rows:
+    """Remove scopes as they were listed, with their parts; return how many.
+
+    A scope that got another life or moved its parts out meanwhile stays; if it still has to go, it is listed again.
+    """
+    dead = await _bury_scopes(driver, [row for row in rows if row.get("sp")])
+    await parts.remove(driver, [row["g"] for row in dead])
+    deletes = [{"q": {"_id": row["_id"], "g": row["g"], "r": TOMBSTONE}, "limit": 1} for row in dead]
+    deletes += [{"q": {**_listed(row), "sp": {"$ne": True}}, "limit": 1} for row in rows if not row.get("sp")]
+    if not deletes:
         return 0
-    moved = [row["g"] for row in rows if row.get("sp")]
-    await parts.remove(driver, moved)
-    deletes = [
-        {"q": {"_id": row["_id"], "g": row["g"], **({} if row.get("sp") else {"sp": {"$ne": True}})}, "limit": 1}
-        for row in rows
-    ]
-    answer = await driver.write({"delete": "scopes", "deletes": deletes, "ordered": False})
-    await parts.remove(driver, moved)
-    return int(answer["n"])
+    return int((await driver.write({"delete": "scopes", "deletes": deletes, "ordered": False}))["n"])
+
+
+async def _bury_scopes(driver: Driver, rows: Sequence[Document]) -> list[Document]:
+    """Make tombstones of scopes with moved parts, so that no reader sees them without; return them."""
+    if not rows:
+        return []
+    change = {"$set": {"r": TOMBSTONE, "z": True, "o": None, "d": None}, "$unset": {"b": "", "l": "", "h": ""}}
+    updates = [{"q": _listed(row), "u": change} for row in rows]
+    await driver.write({"update": "scopes", "updates": updates, "ordered": False})
+    ids = [row["_id"] for row in rows]
+    return await driver.find("scopes", {"_id": {"$in": ids}, "r": TOMBSTONE}, {"g": 1})
+
+
+def _listed(row: Document) -> Document:
+    """A group that is replaced keeps its generation, and a new one gets its own: both tell."""
+    return {"_id": row["_id"], "g": row["g"], "L": life_is(life_of(row))}

@@ -1,6 +1,6 @@
 """What a database must have before it is used, and how one of an earlier schema becomes one of this.
 
-Documents stay as they are: a missing life is "", a text instead of a list is the one owner, a missing checksum is "".
+Documents stay as they are: a missing life is "", and so is a missing checksum.
 So a large database opens at once, and every step here may be repeated, by several servers at a time.
 """
 

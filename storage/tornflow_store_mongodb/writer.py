@@ -122,7 +122,7 @@ class Writer:
             await self._store(bulk)
         except Exception as error:  # a caller must never wait for ever
             for op in bulk:
-                _fail(op, translate(error))
+                _fail(op, translate(error, op.is_unsure))
         finally:
             self._free += 1
             self._in_air.difference_update([op.update.id for op in bulk])
@@ -137,7 +137,7 @@ class Writer:
             op.update = update_of(write, op.update.token, replaced)
             await self._store([op])
         except Exception as error:
-            _fail(op, translate(error))
+            _fail(op, translate(error, op.is_unsure))
         finally:
             self._free_fresh += 1
             self._in_air.discard(op.update.id)
@@ -179,7 +179,7 @@ class Writer:
         try:
             await self._store([op])
         except (REFUSED, *BAD_VALUE, StorageError) as error:
-            _fail(op, translate(error))
+            _fail(op, translate(error, op.is_unsure))
 
     async def _send(self, bulk: list[Op]) -> dict[str, Any]:
         command = {"update": "scopes", "updates": [op.update.statement for op in bulk], "ordered": False}
@@ -210,8 +210,7 @@ class Writer:
             raise StorageUnavailable(f"MongoDB: {error.get('errmsg')}", code=error["code"])
         elif op.is_unsure and await self._has_arrived(update):
             await self._succeed(op)
-        elif not write.expected_revision and await removal.is_tombstone(self._driver, write.key):
-            await removal.finish(self._driver, [write.key.execution_id])
+        elif not write.expected_revision and await removal.has_made_way(self._driver, write.key):
             await self._store([op])
         elif "k" in error.get("keyPattern", {}) and write.idempotency_key is not None:
             await self._tell_holder(op, write.idempotency_key)

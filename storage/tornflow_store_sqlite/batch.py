@@ -16,18 +16,21 @@ from typing import Any
 from tornflow.errors import DuplicateKey, RevisionConflict, StorageError
 from tornflow.model.execution import ScopeKey
 from tornflow.spi.storage import ScopeWrite, StoredRecord, StoredScope, Summary, Target
-from tornflow_store_sqlite.schema import OWNER_SEPARATOR
+from tornflow_store_sqlite.owners import joined
 
 Job = ScopeWrite | Callable[["Batch"], object]
-Known = dict[ScopeKey, tuple[int, int, str]]
-"""(row id, revision, life) by scope. Least recently written first."""
+_Known = tuple[int, int, str | None, str | None, int | None]  # row id, revision, life, owners, due_at
+Known = dict[ScopeKey, _Known]
+"""What is stored of each scope. Least recently written first."""
 
 _Row = tuple[int, str, str, int]  # row id, path, life, revision
-_ABSENT = (0, 0, "")
+_ABSENT: _Known = (0, 0, None, None, None)
 _SIZES = (256, 64, 16, 4, 1)
 
-_NEW_SCOPE = "INSERT INTO scope(id, execution_id, path, revision, life, head, owners, due_at) VALUES (?,?,?,?,?,?,?,?)"
-_CHANGED_SCOPE = "UPDATE scope SET revision=?, life=?, head=?, owners=?, due_at=? WHERE id=?"
+_NEW_SCOPE = "INSERT INTO scope(id, execution_id, path, revision, head, life, owners, due_at) VALUES (?,?,?,?,?,?,?,?)"
+# What is indexed is written only when it changes: naming an indexed column costs a rewrite of its index.
+_CHANGED_SCOPE = "UPDATE scope SET revision=?, head=? WHERE id=?"
+_MOVED_SCOPE = "UPDATE scope SET revision=?, head=?, life=?, owners=?, due_at=? WHERE id=?"
 _PART = (
     "INSERT INTO part(scope_id, name, body) VALUES (?,?,?) ON CONFLICT(scope_id, name) DO UPDATE SET body=excluded.body"
 )
@@ -36,7 +39,7 @@ _NEW_EXECUTION = (
     "INSERT INTO execution(business, feature, submitted_at, family, workflow_name, parent_id, descriptor_md5, status,"
     " finished_at, expires_at, code, id, execution_id, idempotency_key) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
-# What changes while an execution runs is written alone: naming an indexed column costs a rewrite of its index.
+# What changes while an execution runs is written alone, for the same reason.
 _CHANGED_EXECUTION = (
     "UPDATE execution SET status=?, finished_at=?, expires_at=?, code=? WHERE id=? AND business=? AND feature=?"
     " AND submitted_at=? AND family=? AND workflow_name IS ? AND parent_id IS ? AND descriptor_md5=?"
@@ -48,7 +51,7 @@ _RENAMED_EXECUTION = (
 _REVISIONS = (
     "WITH w(e, p) AS (VALUES ",
     2,
-    ") SELECT e, p, id, revision, life FROM w CROSS JOIN scope ON execution_id=e AND path=p",
+    ") SELECT e, p, id, revision, life, owners, due_at FROM w CROSS JOIN scope ON execution_id=e AND path=p",
 )
 
 
@@ -62,6 +65,7 @@ class Batch:
         self._known = known
         self._names: dict[int, ScopeKey] = {}  # scopes that this batch creates
         self._heads: dict[int, tuple[Any, ...]] = {}
+        self._moved: dict[int, tuple[Any, ...]] = {}  # those that change their life, owners or due_at
         self._parts: dict[tuple[int, str], bytes | None] = {}
         self._executions: dict[int, Summary] = {}
         self._keys: dict[int, str | None] = {}  # executions that this batch creates, with their idempotency key
@@ -113,7 +117,7 @@ class Batch:
                 raise RevisionConflict(f"{key.execution_id} {key.path!r} exists")
             self._check_key(key.execution_id, record.idempotency_key)
             scope_id = self._add(key, record.idempotency_key)
-            self._put(scope_id, stored.revision, stored, record.summary)
+            self._put(scope_id, stored.revision, stored, record.summary, _ABSENT)
 
     def _rows(self, execution_id: str) -> list[_Row]:
         return self.db.execute(
@@ -132,15 +136,17 @@ class Batch:
         """Write what was decided so far."""
         many = self.db.executemany
         if self._names:
-            many(_NEW_SCOPE, [(i, *key, *self._heads.pop(i)[:-1]) for i, key in self._names.items()])
+            many(_NEW_SCOPE, [(i, *key, *self._moved.pop(i)[:-1]) for i, key in self._names.items()])
         if self._heads:
             many(_CHANGED_SCOPE, self._heads.values())
+        if self._moved:
+            many(_MOVED_SCOPE, self._moved.values())
         if self._executions:
             self._flush_executions()
         if self._parts:
             many(_PART, [(*key, body) for key, body in self._parts.items() if body is not None])
             many(_GONE_PART, [key for key, body in self._parts.items() if body is None])
-        self._names, self._heads, self._parts = {}, {}, {}
+        self._names, self._heads, self._moved, self._parts = {}, {}, {}, {}
         self._executions, self._keys, self._holders = {}, {}, {}
 
     def _flush_executions(self) -> None:
@@ -162,26 +168,32 @@ class Batch:
 
     def _commit(self, write: ScopeWrite) -> int:
         key = write.key
-        found = scope_id, revision, life = self._known.pop(key, _ABSENT)  # put back below, as the most recent one
-        if scope_id:
-            self._known[key] = found
+        found = self._known.get(key, _ABSENT)
+        scope_id, revision, life, _, _ = found
         if revision != write.expected_revision:
             raise _conflict(key, revision, f"revision is {revision}, not {write.expected_revision}")
-        expected_life = write.life if write.replaces is None else write.replaces
-        if scope_id and life != expected_life:
-            raise _conflict(key, revision, f"life is {life!r}, not {expected_life!r}")
+        if scope_id and life != (write.life if write.replaces is None else write.replaces):
+            raise _conflict(key, revision, f"life is {life!r}, not that of the write")
         if not scope_id or write.is_fresh:
-            scope_id = self._create(write)
-        revision += 1
-        self._put(scope_id, revision, write, write.summary)
-        return revision
+            scope_id, found = self._create(write), _ABSENT
+        self._put(scope_id, revision + 1, write, write.summary, found)
+        return revision + 1
 
-    def _put(self, scope_id: int, revision: int, what: ScopeWrite | StoredScope, summary: Summary | None) -> None:
-        self._known[what.key] = (scope_id, revision, what.life)
-        owners = OWNER_SEPARATOR.join(what.owners) if what.owners else None
-        self._heads[scope_id] = (revision, what.life, what.head, owners, what.due_at, scope_id)
-        for name, body in what.parts.items():
-            self._parts[scope_id, name] = body
+    def _put(
+        self, scope_id: int, revision: int, what: ScopeWrite | StoredScope, summary: Summary | None, found: _Known
+    ) -> None:
+        owners = joined(what.owners) if what.owners else None
+        row = (scope_id, revision, what.life, owners, what.due_at)
+        if found[2:] != row[2:] or scope_id in self._moved:
+            self._moved[scope_id] = (revision, what.head, what.life, owners, what.due_at, scope_id)
+            self._heads.pop(scope_id, None)
+        else:
+            self._heads[scope_id] = (revision, what.head, scope_id)
+        self._known.pop(what.key, None)  # it becomes the most recent one
+        self._known[what.key] = row
+        if what.parts:
+            for name, body in what.parts.items():
+                self._parts[scope_id, name] = body
         if summary is not None:
             self._executions[scope_id] = summary
 

@@ -18,7 +18,7 @@ from tornflow.spi.storage import (
     Target,
     Version,
 )
-from tornflow_store_sqlite.schema import OWNER_SEPARATOR
+from tornflow_store_sqlite.owners import split
 
 _SUMMARY = (
     "e.execution_id, e.business, e.feature, e.status, e.submitted_at, e.finished_at, e.expires_at, e.code, e.family,"
@@ -31,9 +31,7 @@ WITH RECURSIVE o(names) AS (
     UNION ALL SELECT (SELECT min(owners) FROM scope WHERE owners > names) FROM o WHERE names IS NOT NULL)
 SELECT names FROM o WHERE names IS NOT NULL"""
 _OWNED_ALONE = "owners=?1"
-_OWNED_WITH_OTHERS = (
-    "instr(owners, char(31)) > 0 AND instr(char(31) || owners || char(31), char(31) || ?1 || char(31)) > 0"
-)
+_OWNED_WITH_OTHERS = "owners >= char(31) AND owners < char(32) AND instr(owners, char(31) || ?1 || char(31)) > 0"
 _STORED = "s.id, s.execution_id, s.path, s.revision, s.head, s.life, s.owners, s.due_at"
 # Hops from kind to kind, as above.
 _KINDS = """
@@ -88,7 +86,7 @@ def owned(db: sqlite3.Connection, owner: str, limit: int, after: ScopeKey | None
 
 
 def owners(db: sqlite3.Connection) -> Sequence[str]:
-    return sorted({name for row in db.execute(_OWNERS) for name in row[0].split(OWNER_SEPARATOR)})
+    return sorted({name for row in db.execute(_OWNERS) for name in split(row[0])})
 
 
 def summary(db: sqlite3.Connection, execution_id: str) -> Summary | None:
@@ -156,8 +154,7 @@ def nodes(db: sqlite3.Connection) -> Sequence[NodeBeat]:
 
 def _stored(row: tuple[Any, ...], parts: dict[str, bytes]) -> StoredScope:
     """``row`` has the columns of ``_STORED``."""
-    owners = tuple(row[6].split(OWNER_SEPARATOR)) if row[6] is not None else ()
-    return StoredScope(ScopeKey(row[1], row[2]), row[3], row[4], parts, row[5], owners, row[7])
+    return StoredScope(ScopeKey(row[1], row[2]), row[3], row[4], parts, row[5], split(row[6]), row[7])
 
 
 def _record(db: sqlite3.Connection, row: tuple[Any, ...]) -> StoredRecord:

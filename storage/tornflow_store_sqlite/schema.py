@@ -9,22 +9,17 @@ from tornflow.errors import ConfigError
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x746F726E  # "torn": tells our files from other programs' databases
-OWNER_SEPARATOR = "\x1f"  # the control character made for this; in SQL char(31)
 
 # ``id`` is chosen by the writer and never used twice for one scope's life, so what hangs on it (parts, the execution
 # row) can not be mistaken for that of an earlier scope with the same name. Partial indexes cost nothing while null.
-# ``owners`` are joined into one text: nearly always there is none or one. Scopes with several are found by an index of
-# their own, so that the owner of one among them is found without a scan.
-_SCOPE_INDEXES = """
-CREATE INDEX scope_owners ON scope(owners, execution_id, path) WHERE owners IS NOT NULL;
-CREATE INDEX scope_shared ON scope(execution_id, path) WHERE instr(owners, char(31)) > 0;
-"""
-_DESCRIPTOR_INDEX = "CREATE INDEX execution_descriptor ON execution(descriptor_md5, submitted_at, execution_id);"
+# ``owners`` is one text, see ``owners.py``.
+_OWNERS_INDEX = "CREATE INDEX scope_owners ON scope(owners, execution_id, path) WHERE owners IS NOT NULL;"
+_DESCRIPTOR_INDEX = "CREATE INDEX execution_descriptor ON execution(descriptor_md5, submitted_at);"
 _SCHEMA = f"""
 CREATE TABLE scope(
     id INTEGER PRIMARY KEY, execution_id TEXT NOT NULL, path TEXT NOT NULL, revision INTEGER NOT NULL,
     life TEXT NOT NULL DEFAULT '', head BLOB NOT NULL, owners TEXT, due_at INTEGER, UNIQUE(execution_id, path));
-{_SCOPE_INDEXES}
+{_OWNERS_INDEX}
 CREATE INDEX scope_due ON scope(due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE part(scope_id INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY(scope_id, name));
 CREATE TABLE execution(
@@ -51,7 +46,7 @@ _MIGRATIONS = {
 ALTER TABLE scope RENAME COLUMN owner TO owners;
 ALTER TABLE scope ADD COLUMN life TEXT NOT NULL DEFAULT '';
 DROP INDEX scope_owner;
-{_SCOPE_INDEXES}
+{_OWNERS_INDEX}
 ALTER TABLE execution ADD COLUMN descriptor_md5 TEXT NOT NULL DEFAULT '';
 {_DESCRIPTOR_INDEX}
 """,

@@ -300,13 +300,61 @@ async def test_a_fresh_start_that_breaks_anywhere_has_happened_or_not(
 
 
 @scenario
+async def test_nobody_sees_a_scope_without_its_parts_while_it_is_removed(url: str, storage: MongoStorage) -> None:
+    other = open_storage(url, {"log_entries": 2})
+    assert isinstance(other, MongoStorage)
+    await other.open()
+    await _large(other, "A")
+    send, seen = other._driver.send, []
+
+    async def look(command: Any) -> Any:
+        answer = await send(command)
+        for path in ("", "loop_0", "loop_1"):
+            stored = await storage.load(key("e", path))
+            assert stored is None or len(stored.parts) == {"loop_0": 5, "loop_1": 0}[path]
+            seen.append((path, stored is None))
+        return answer
+
+    other._driver.send = look  # type: ignore[method-assign]
+    assert list(await other.delete_executions([Target("e", "A", 6)])) == [True]
+    assert seen[:2] == [("", True), ("loop_0", False)] and seen[-1] == ("loop_1", True)
+    await other.close()
+
+
+@pytest.mark.parametrize("has_moved_parts", [False, True])
+@scenario
+async def test_a_stray_that_gets_a_new_life_in_the_last_moment_stays(
+    url: str, storage: MongoStorage, has_moved_parts: bool
+) -> None:
+    await storage.commit(creation("e", life="B"))
+    await storage.commit(creation("e", "loop_0", life="A", parts={"a": b"1"}))
+    if has_moved_parts:
+        await storage._move_out(joined("e", "loop_0"))
+    other = open_storage(url, {})
+    assert isinstance(other, MongoStorage)
+    await other.open()
+    send, replacing = other._driver.send, [change(1, "e", "loop_0", life="B", replaces="A")]
+
+    async def late(command: Any) -> Any:
+        if replacing:
+            await storage.commit(replacing.pop())
+        return await send(command)
+
+    other._driver.send = late  # type: ignore[method-assign]
+    await other.delete_strays("e", "A")
+    assert not replacing
+    assert await storage.load(key("e", "loop_0")) == StoredScope(key("e", "loop_0"), 2, b"{}", {"a": b"1"}, "B")
+    await other.close()
+
+
+@scenario
 async def test_a_tombstone_is_nothing_to_every_reader(storage: MongoStorage) -> None:
     await storage.commit(creation("e", life="A", idempotency_key="k", owners=("n",), due_at=1, parts={"a": b"1"}))
     await storage._driver.write({"update": "scopes", "updates": [tombstone_of(Target("e", "A", 1), 7)]})
     assert await storage.load(key("e")) is None and await storage.version(key("e")) is None
     assert await storage.summary("e") is None and await storage.execution_for_key("k") is None
-    assert list(await storage.executions(ExecutionQuery())) == [] == list(await storage.scan(None, 9))
-    assert list(await storage.due(9, 9)) == list(await storage.owners()) == list(await storage.owned("n", 9)) == []
+    assert not await storage.executions(ExecutionQuery()) and not await storage.scan(None, 9)
+    assert not await storage.due(9, 9) and not await storage.owners() and not await storage.owned("n", 9)
     for late in (change(1, "e", life="A"), change(1, "e", life="B", replaces="A", is_fresh=True, summary=summary("e"))):
         with pytest.raises(RevisionConflict):
             await storage.commit(late)
@@ -332,7 +380,7 @@ async def test_a_result_that_cannot_be_looked_up_is_unknown(url: str, storage: M
     async def no_look(*args: Any) -> Any:
         raise StorageUnavailable("no primary")
 
-    storage._driver.send, storage._driver.find_one = cut_once, no_look  # type: ignore[method-assign]
+    storage._driver.send, storage._driver.find_one = cut_once, no_look  # type: ignore[method-assign,assignment]
     with pytest.raises(StorageUnavailable) as caught:
         await storage.commit(change(1, "e"))
     storage._driver.send, storage._driver.find_one = send, find_one  # type: ignore[method-assign]

@@ -171,12 +171,14 @@ async def test_questions_of_every_day_use_indexes(storage: Storage, path: Path) 
         queries.scan(db, key("e"), 9)
         queries.executions(db, ExecutionQuery(descriptor_md5="m", since=3), 0, 9)
         db.set_trace_callback(None)
-        for sql in [s for s in asked if s.startswith(("SELECT", "\nWITH"))]:
+        questions = [s for s in asked if s.startswith(("SELECT", "\nWITH"))]
+        assert len(questions) == 8
+        for sql in questions:
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
-            whole = [
-                step for step in plan if re.fullmatch(r"SCAN (scope|execution|s|e)", step) or "TEMP B-TREE" in step
-            ]
-            assert not whole, (sql, plan)
+            assert not [step for step in plan if re.fullmatch(r"SCAN (scope|execution|s|e)", step)], (sql, plan)
+            is_short = "char(31)" in sql  # among the few scopes of several owners
+            sorts = [step for step in plan if "TEMP B-TREE" in step and not re.search("LAST|RIGHT", step)]
+            assert is_short or not sorts, (sql, plan)
 
 
 # --- trouble

@@ -170,6 +170,6 @@ def _check_callbacks(world: World) -> list[str]:
         flow = world.flow_of(state)
         is_wanted = bool(request.facts.get("told")) or (flow is not None and flow.has_callback)
         kinds = {one.kind for one in world.outside.requests if one.execution_id == execution_id}
-        if is_wanted and not world.executors.callbacks.get(execution_id) and not kinds & {"complete", "start"}:
+        if is_wanted and not world.executors.callbacks.get(execution_id) and not kinds & {"complete", "start", "purge"}:
             found.append(f"{execution_id}: ended, and nobody was called back")
     return found

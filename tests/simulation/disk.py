@@ -52,7 +52,7 @@ class Disk:
     nonces: dict[str, tuple[float, ScopeKey]] = field(default_factory=dict)
     """When and where the mark of a request or answer was stored for the first time."""
     problems: list[str] = field(default_factory=list)
-    commits: int = 0
+    last_commit_at: float = 0.0
 
     # --- scopes
 
@@ -75,7 +75,7 @@ class Disk:
         self.scopes.setdefault(key.execution_id, {})[key.path] = stored
         if write.summary is not None:
             self.summaries[key.execution_id] = write.summary
-        self.commits += 1
+        self.last_commit_at = at
         self._remember(stored, at, by)
         return stored.revision
 

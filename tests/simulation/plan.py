@@ -6,6 +6,7 @@ A plan is data, so that it can be printed, and made smaller while a failure stay
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -77,6 +78,7 @@ def draw_plan(seed: str, *, nodes: int = 0, has_clients: bool = True, has_faults
     is_shared = nodes > 1 or dice.random() < 0.3
     lasts_s = dice.choice([5.0, 20.0, 60.0])
     children, flows = _draw_flows(seed)
+    moment = _draw_moments(dice, lasts_s)
     has_faults = has_faults and dice.random() < 0.8
     return Plan(
         seed=seed,
@@ -87,8 +89,8 @@ def draw_plan(seed: str, *, nodes: int = 0, has_clients: bool = True, has_faults
         pace_s=dice.choice([0.01, 0.1, 1.0]),
         flows=flows,
         children=children,
-        actions=_draw_actions(dice, lasts_s, has_clients and dice.random() < 0.8),
-        faults=_draw_faults(dice, nodes, lasts_s) if has_faults else (),
+        actions=_draw_actions(dice, moment, has_clients and dice.random() < 0.8),
+        faults=_draw_faults(dice, nodes, moment) if has_faults else (),
         skews_ms=tuple(dice.choice([0, 0, 1500, -3000]) if has_faults else 0 for _ in range(nodes)),
         tuning={
             "cache_scopes": dice.choice([1, 3, 2000]),
@@ -124,26 +126,33 @@ def _draw_habits(dice: Random, has_faults: bool) -> Habits:
         pace_s,
         dice.choice([0.0, 0.02, 0.1]),
         dice.choice([0.2, 2.0]),
-        dice.choice([0.0, 0.0, 0.05]),
-        dice.choice([0.0, 0.0, 0.05]),
+        dice.choice([0.0, 0.0, 0.05, 0.2]),
+        dice.choice([0.0, 0.0, 0.05, 0.2]),
         batch_s,
     )
 
 
-def _draw_actions(dice: Random, lasts_s: float, has_clients: bool) -> tuple[Action, ...]:
-    starts = [
-        Action(dice.random() * lasts_s * 0.8, dice.choice(["submit", "submit", "start"]), dice.getrandbits(30))
-        for _ in range(dice.randint(1, 6))
-    ]
-    count = dice.choice([0, 3, 12]) if has_clients else 0
-    others = [Action(dice.random() * lasts_s, dice.choice(_CLIENT_KINDS), dice.getrandbits(30)) for _ in range(count)]
+def _draw_moments(dice: Random, lasts_s: float) -> Callable[[], float]:
+    """Spread what happens over the whole time, or put it together in a few places: races need company."""
+    if dice.random() < 0.5:
+        return lambda: dice.random() * lasts_s
+    places = [dice.random() * lasts_s * 0.9 for _ in range(3)]
+    reach_s = dice.choice([0.01, 0.1, 1.0])
+    return lambda: dice.choice(places) + dice.random() * reach_s
+
+
+def _draw_actions(dice: Random, moment: Callable[[], float], has_clients: bool) -> tuple[Action, ...]:
+    kinds = ["submit", "submit", "start"]
+    starts = [Action(moment() * 0.8, dice.choice(kinds), dice.getrandbits(30)) for _ in range(dice.randint(1, 6))]
+    count = dice.choice([0, 3, 12, 30]) if has_clients else 0
+    others = [Action(moment(), dice.choice(_CLIENT_KINDS), dice.getrandbits(30)) for _ in range(count)]
     return tuple(sorted([*starts, *others], key=lambda one: one.at))
 
 
-def _draw_faults(dice: Random, nodes: int, lasts_s: float) -> tuple[Fault, ...]:
+def _draw_faults(dice: Random, nodes: int, moment: Callable[[], float]) -> tuple[Fault, ...]:
     faults = [
-        Fault(dice.random() * lasts_s, dice.choice(_FAULT_KINDS), dice.randrange(nodes), dice.choice([0.3, 3.0, 15.0]))
-        for _ in range(dice.choice([1, 2, 5]))
+        Fault(moment(), dice.choice(_FAULT_KINDS), dice.randrange(nodes), dice.choice([0.05, 0.3, 3.0, 15.0]))
+        for _ in range(dice.choice([1, 2, 5, 10]))
     ]
     return tuple(sorted(faults, key=lambda one: one.at))
 

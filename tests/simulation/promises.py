@@ -55,7 +55,7 @@ def _check_done(world: World, request: Request, seen: Seen) -> str:
                 return "acknowledged, and not stored"
             return _check_version(world, request)
         case "terminate" | "complete":
-            if not _any(seen, _is_over):
+            if not _any(seen, _is_over) and not _was_revived(world, request):
                 return "acknowledged, and it had not ended"
         case "pause":
             if not _any(seen, lambda one: _is_over(one) or (one.state is not None and one.state.is_paused)):
@@ -114,7 +114,7 @@ def _check_refused(world: World, request: Request, seen: Seen) -> str:
         if not any(one is None or one.state is None for one in seen):
             return "not found although it was there all the time"
     elif isinstance(error, ExecutionExists):
-        if not _any(seen, lambda one: not _is_over(one)):
+        if not _any(seen, lambda one: not _is_over(one)) and not _has_living_children(world, request):
             return "said to be alive, which it was not"
     elif isinstance(error, AttemptOver | TaskFinished | ExecutionFinished) and request.kind in ("report", "finish"):
         return _check_over(world, request)
@@ -182,3 +182,25 @@ def _check_version(world: World, request: Request) -> str:
     first = min(one.since for one in world.outside.requests if one.facts.get("mark") == request.facts["mark"])
     after = [one for one in stored if one.outcome == OK and one.since > mine[-1].until and one.until < first]
     return f"runs an old version, although {after[-1].facts['md5']} was stored before" if after else ""
+
+
+def _has_living_children(world: World, request: Request) -> bool:
+    """A root may have ended while the order to end is still on its way to its sub-flows."""
+    for key in world.disk.history:
+        for entry in world.disk.during(key, request.since, request.until):
+            state = None if entry is None else entry.state
+            if state is not None and state.parent is not None and state.parent.execution_id == request.execution_id:
+                if not state.status.is_completed:
+                    return True
+    return False
+
+
+def _was_revived(world: World, request: Request) -> bool:
+    """An end and a redo that arrive together are one step: nothing in between is ever stored."""
+    return any(
+        one.kind == "redo"
+        and one.execution_id == request.execution_id
+        and one.since <= request.until
+        and (not one.until or one.until >= request.since)
+        for one in world.outside.requests
+    )

@@ -58,6 +58,16 @@ async def do(world: World, kind: str, execution_id: str = "one", *args: Any, **m
     return await world.outside._simple(Random(0), kind, execution_id, *args, **more)
 
 
+async def finish(world: World, task: str, execution_id: str = "one") -> Request:
+    """Complete a task by hand."""
+    nonce = world.nonce("h")
+    return await world.outside.ask(
+        Random(0), "finish", execution_id,
+        lambda engine: engine.service.finish(execution_id, task, {"v": nonce, "nonce": nonce}, success=True),
+        task=task, nonce=nonce,
+    )  # fmt: skip
+
+
 def state(world: World, execution_id: str = "one", path: str = "") -> ScopeState:
     found = world.disk.state(ScopeKey(execution_id, path))
     assert found is not None

@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.clients import OK, REFUSED
 from tests.simulation.flows import Task
 from tests.simulation.store import Habits
-from tests.simulation.stories import calm_plan, do, play, start, state
+from tests.simulation.stories import calm_plan, do, finish, play, start, state
 from tests.simulation.world import World
 from tornflow.errors import AttemptOver, ExecutionExists
 from tornflow.model.status import FlowStatus, TaskStatus
@@ -117,7 +117,7 @@ def test_a_node_that_slept_changes_nothing_that_has_moved_on() -> None:
         for number in range(8):
             assert state(world, f"run{number}").status is FlowStatus.SUCCEED
 
-    tasks = (Task("a", "sync", next=("b",)), Task("b", "async", before=("a",), timeout_s=5, retries=2))
+    tasks = (Task("a", "sync", next=("b",)), Task("b", "async", before=("a",)))
     play(calm_plan(*tasks, nodes=2, pace_s=0.5), story)
 
 
@@ -156,9 +156,9 @@ def test_a_hand_made_completion_without_a_token_means_the_attempt_that_runs() ->
     async def story(world: World) -> None:
         await start(world)
         await asyncio.sleep(0.5)
-        done = await do(world, "finish", "one", "a", {"v": "by hand"}, success=True)
+        done = await finish(world, "a")
         assert done.outcome == OK
-        again = await do(world, "finish", "one", "a", {"v": "again"}, success=True)
+        again = await finish(world, "a")
         assert again.outcome == REFUSED
         assert state(world).tasks["a"].status is TaskStatus.SUCCEED
 

@@ -25,6 +25,7 @@ from tornflow.model.status import TaskStatus
 
 _SETTLE_S = 900.0
 _ROUND_S = 2.0
+_DEAD_S = 150.0
 _QUIET_S = 70.0
 
 
@@ -155,8 +156,11 @@ class World:
         self.trace("store is back")
 
     async def _jump(self, fault: Fault, node: Node) -> None:
-        by_ms = 3_600_000 if int(fault.at * 1000) % 2 else -3_600_000
-        node.skew_ms += by_ms
+        """Set the clock on the wall an hour wrong, or right again."""
+        was_ms, right_ms = node.skew_ms, self.plan.skews_ms[node.number]
+        wrong_ms = right_ms + (3_600_000 if int(fault.at * 1000) % 2 else -3_600_000)
+        node.skew_ms = wrong_ms if was_ms == right_ms else right_ms
+        by_ms = node.skew_ms - was_ms
         node.clock.skew_ms += by_ms
 
     async def _leave(self, fault: Fault, node: Node) -> None:
@@ -182,11 +186,17 @@ class World:
                     await self._until_up(node)
             if not await self._help() and not self._what_is_left():
                 break
-            if self.loop.time() > deadline:
+            if self.loop.time() > min(deadline, self._dead_since() + _DEAD_S):
                 self.problems.append(f"it does not come to an end: {self._what_is_left()}")
                 break
         self.is_over = True
         await asyncio.sleep(_QUIET_S)
+
+    def _dead_since(self) -> float:
+        """Return since when nothing was stored, unless something waits for a timer: nobody needs to wait longer."""
+        if any(stored.due_at is not None for stored in self.disk.all()):
+            return self.loop.time()
+        return self.disk.last_commit_at
 
     def _patience_s(self) -> float:
         """A node that starts after somebody has set its clock counts from that time: waits may be an hour longer."""

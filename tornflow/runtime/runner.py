@@ -134,21 +134,27 @@ class Runner:
     ) -> None:
         """Find out what became of a creation, whether anybody still waits or not; if it stands, carry it out."""
         try:
-            await self._commits.find_out(write)
+            is_latest = await self._commits.find_out(write)
         except StorageError as error:
             if isinstance(error, OutcomeLost):  # it may have been ours, and others went on from there
                 self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
             answer(outcome, error)
             outcome.exception()  # looked at, also when nobody waits any more
-        else:
+            return
+        if is_latest:
             self._created(scope, commands)
-            answer(outcome, None)
+        else:  # others have gone on from there: name our work in it again
+            self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
+        answer(outcome, None)
 
     def _created(self, scope: Scope, commands: list[Command]) -> None:
         scope.saved()
         self.actor.on_committed(scope)
         box = self._boxes.use(scope.state.key)
-        if not box.is_running:  # else its events belong to an earlier life; it will read this one when it gets to it
+        box.epoch += 1
+        if box.is_running:  # for an earlier life, or run of a group
+            box.scope = None
+        else:
             box.scope = scope
             self._boxes.settle(box)
         self._run_commands(scope, commands)
@@ -190,7 +196,7 @@ class Runner:
         if self._storage.is_shared and version is None:
             return None
         box = self._boxes.get(key)
-        if box is not None and box.is_running:
+        if box is not None and box.is_running and not box.is_settling:
             scope = await box.look()
             if scope is not None and _is_current(scope, version):
                 return scope
@@ -313,6 +319,7 @@ class Runner:
     async def _step(self, box: Mailbox) -> None:
         """Apply what is queued, save it, act. Events leave the queue only when their fate is sealed."""
         count, is_checked = min(len(box.queue), _BATCH), box.scope is None  # what is read now is new enough for these
+        epoch = box.epoch
         scope = box.scope or await self._load_for(box, count)
         if scope is None:
             return
@@ -327,7 +334,7 @@ class Runner:
         if scope.is_dirty:
             if not await self._save_or_blame(box, scope, batch):
                 return
-        elif not is_checked and not await self._is_fresh(scope):
+        elif box.epoch != epoch or (not is_checked and not await self._is_fresh(scope)):
             box.scope = None
             return
         self.events += len(batch)
@@ -374,8 +381,14 @@ class Runner:
         except StorageUnavailable as error:
             if not error.is_unknown:
                 raise
-            with self._commits.patience(box.refuse_requests, box.key):
-                await self._commits.find_out(write)
+            box.is_settling, box.scope = True, None
+            box.show()
+            try:
+                with self._commits.patience(box.refuse_requests, box.key):
+                    await self._commits.find_out(write)
+            finally:
+                box.is_settling = False
+            box.scope = scope
         scope.saved()
 
     async def _load_for(self, box: Mailbox, count: int) -> Scope | None:

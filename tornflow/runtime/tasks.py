@@ -67,6 +67,11 @@ async def _again_and_again(name: str, work: Callable[[], Awaitable[None]]) -> No
         try:
             await work()
             _log.error("a background task ended; it is begun again", task=name)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.error("a background task was cancelled by nobody; it is begun again", task=name)
         except Exception:
             _log.exception("a background task broke; it is begun again", task=name)
         await asyncio.sleep(_PAUSE_S)

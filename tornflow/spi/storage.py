@@ -58,15 +58,15 @@ class Version(NamedTuple):
 class ScopeWrite:
     """One atomic change of one scope: all of it is stored, or nothing.
 
-    ``expected_revision`` is the revision it was computed from, 0 to create. The new revision is
-    ``expected_revision + 1``. ``life`` is stored with the scope and compared like the revision; where a write puts a
-    new life in the place of an old one, ``replaces`` names the old (None: the life stays, or the scope is created).
-    ``parts`` are upserted; a value of None deletes the part. ``owners`` are the nodes that have work in hand for this
-    scope (a dispatch in flight, a message to deliver), sorted, none when it only waits. ``due_at`` is its earliest
-    timer. Both replace what was stored. ``summary`` is given for root scopes when it changed (always
-    on create); None leaves the stored one. ``is_fresh`` says that everything stored before under this execution id
-    (other scopes and all parts included) is discarded with this write: used to reuse the id of a finished execution.
-    ``idempotency_key`` is only looked at on create.
+    ``expected_revision`` is the revision it was computed from, 0 to create. The new revision is ``expected_revision +
+    1``. ``life`` is stored with the scope and compared like the revision; where a write puts a new life in the place of
+    an old one, ``replaces`` names the old (None: the life stays, or the scope is created, and then it says nothing).
+    Parts that such a write does not name stay. ``parts`` are upserted; a value of None deletes the part. ``owners`` are
+    the nodes that have work in hand for this scope (a dispatch in flight, a message to deliver), sorted, none when it
+    only waits. ``due_at`` is its earliest timer. Both replace what was stored. A node id has no character U+001F.
+    ``summary`` is given for root scopes when it changed (always on create); None leaves the stored one. ``is_fresh``
+    says that everything stored before under this execution id (other scopes and all parts included) is discarded with
+    this write: used to reuse the id of a finished execution. ``idempotency_key`` is only looked at on create.
     """
 
     key: ScopeKey
@@ -201,7 +201,7 @@ class Storage(Protocol):
         """Return up to ``limit`` scopes with ``due_at < before``, earliest first."""
 
     async def owned(self, owner: str, limit: int, *, after: ScopeKey | None = None) -> Sequence[ScopeKey]:
-        """Return up to ``limit`` scopes that a node has work in hand for, by key (code point order), after ``after``."""
+        """Return up to ``limit`` scopes which a node has work for, after ``after``, by key (code point order)."""
 
     async def owners(self) -> Sequence[str]:
         """Return every node id that owns at least one scope, each once."""
@@ -223,12 +223,16 @@ class Storage(Protocol):
         """Remove executions with every scope, part, summary and key of theirs; return which of them were removed.
 
         One that is gone, or whose root has another life or revision, is left as it is. Once an answer is True nothing
-        of that life is left, also when it takes several writes and the process dies in between: what a broken removal
-        has left is removed later. Many targets cost few transactions.
+        is left of what was stored under that id. It may take several writes: after the first one the execution is gone
+        for every reader, its id can be created again, and what a broken removal has left is removed later. Where it
+        raises, some may have been removed. Many targets cost few transactions; other writes pass in between.
         """
 
     async def delete_strays(self, execution_id: str, life: str) -> int:
-        """Remove the scopes of groups of ``life`` unless the root scope has that life; return how many."""
+        """Remove the scopes of groups of ``life`` unless the root scope has that life; return how many.
+
+        For groups that were created by a process that did not know yet that the execution was removed or begun afresh.
+        """
 
     async def expired(self, before: int, limit: int) -> Sequence[Target]:
         """Return up to ``limit`` executions with ``expires_at < before``, oldest first."""
