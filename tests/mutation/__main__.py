@@ -113,11 +113,12 @@ def _unknown(copy: Copy, names: Sequence[str]) -> list[str]:
     """Names that pytest does not find again: with them every run would end before it begins."""
     file = copy.place / "all-tests.txt"
     file.write_text("\n".join(names), "utf-8")
-    status, said = copy.run_tests(["--collect-only", f"@{file}"], MAP_TIMEOUT_S)
+    status, said = copy.run_tests(["--collect-only", "--continue-on-collection-errors", f"@{file}"], MAP_TIMEOUT_S)
     if status == 0:
         return []
-    missing = [line.partition("::")[2] for line in said.splitlines() if line.startswith("ERROR: not found: ")]
-    found = [name for name in names if name.partition("::")[2] in missing]
+    # pytest names a test that it does not find without its parameters: all of those go.
+    missing = {line.rpartition("/tests/")[2] for line in said.splitlines() if line.startswith("ERROR: not found: ")}
+    found = [name for name in names if name.removeprefix("tests/").partition("[")[0] in missing]
     if not found:
         sys.exit(f"the tests cannot be collected by name:\n{said[-3000:]}")
     return found
