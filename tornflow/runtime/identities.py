@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 from typing import Protocol
@@ -28,14 +29,19 @@ class Identities(Protocol):
 
 
 class SystemIdentities:
+    """Make it after a fork, not before: what tells processes apart is drawn once."""
+
     def __init__(self) -> None:
         self.time_uuid = TimeUuids()
+        self._prefix = secrets.token_hex(6)
+        self._lives = itertools.count()
 
     def instance_id(self) -> str:
         return str(uuid4())
 
     def life(self) -> str:
-        return secrets.token_hex(8)
+        # Random per process, counted within it: asking the system for each would cost a call of the kernel.
+        return f"{self._prefix}{next(self._lives):x}"
 
     def node_id(self) -> str:
         return secrets.token_hex(16)
