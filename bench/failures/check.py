@@ -97,7 +97,8 @@ def _judge(
         return
     if status not in ENDED:
         running = {task: one.get("status") for task, one in (view.get("tasks") or {}).items()}
-        verdict.stuck.append(f"{name}: {status} {running}")
+        calls = [f"{one.instance} #{one.calls} acknowledged {sorted(one.acknowledged)}" for one in attempts]
+        verdict.stuck.append(f"{name}: {status} {running}; the executor was called for {calls}")
         return
     verdict.finished += 1
     context = view.get("context") or {}

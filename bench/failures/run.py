@@ -135,9 +135,11 @@ async def _members(stage: Stage, scenario: Scenario, where: Path) -> ReplicaSet:
             stage.member_proxies.append(Proxy(port))
             await stage.member_proxies[-1].start()
         advertised = [f"127.0.0.1:{proxy.port}" for proxy in stage.member_proxies]
+    # A checkpoint a second: with one a minute, a full disk may be free again before mongod notices.
+    arguments = ("--syncdelay", "1") if scenario.disk else ()
     members = ReplicaSet(
-        where, scenario.members, ports=ports, advertised=advertised, election_timeout_s=ELECTION_S
-    )  # fmt: skip
+        where, scenario.members, ports=ports, advertised=advertised, election_timeout_s=ELECTION_S, arguments=arguments
+    )
     stage.members = members
     await asyncio.to_thread(members.start)
     return members
