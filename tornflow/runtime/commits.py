@@ -114,6 +114,8 @@ class Commits:
         if begins_life and found is not None and found.life == write.life:
             self.trouble = ""
             return False  # nobody else could have begun this life
+        if found is None and write.key.path and not await self._has_root(write):
+            raise RevisionConflict(f"{write.key.execution_id}: the execution of this group is gone")
         now = None if found is None else Version(found.life, found.revision)
         before = Version(write.life if write.replaces is None else write.replaces, write.expected_revision)
         if now != (before if write.expected_revision else None):
@@ -127,6 +129,10 @@ class Commits:
                 raise
             return None
         return True
+
+    async def _has_root(self, write: ScopeWrite) -> bool:
+        root = await self._storage.version(ScopeKey(write.key.execution_id))
+        return root is not None and root.life == write.life
 
     @contextmanager
     def patience(self, tell: Callable[[StorageUnavailable], None], key: ScopeKey) -> Iterator[None]:

@@ -96,12 +96,13 @@ class Runner:
         replaces: Version | None = None,
         is_fresh: bool = False,
         dropped_parts: frozenset[str] = frozenset(),
+        is_patient: bool = False,
     ) -> None:
         """Store a new scope together with its first step and return once that is durable.
 
         ``state.revision`` is 0, or that of ``replaces``, the scope in whose place it is put; then ``is_fresh`` discards
         the whole old execution, ``dropped_parts`` only these parts of the old scope. A caller that is cancelled does
-        not stop it.
+        not stop it. ``is_patient``: an outcome that is unknown is waited for, however long it takes.
 
         Raises:
             RevisionConflict: the scope exists, or was changed. DuplicateKey: the idempotency key is taken. Nothing was
@@ -120,7 +121,8 @@ class Runner:
         except StorageUnavailable as error:
             if not error.is_unknown:
                 raise
-            await self._commits.within_patience(self._begin_settling(scope, write, commands), state.key)
+            outcome = self._begin_settling(scope, write, commands)
+            await (outcome if is_patient else self._commits.within_patience(outcome, state.key))
         else:
             self._created(scope, commands)
 
