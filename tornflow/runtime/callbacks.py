@@ -25,7 +25,7 @@ CallbackBody = Callable[[Scope, CallbackConfig], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class PreparedCallback:
-    """All that one callback needs of its flow, as it was at the end. ``map_input`` None: the rules are to be compiled."""
+    """All that one callback needs of its flow, as it was at the end. ``map_input`` None: the rules are not compiled."""
 
     execution_id: str
     generation: Generation

@@ -147,7 +147,7 @@ class GroupScopes:
     async def _catch_up(
         self, key: ScopeKey, name: str, run: Generation, states: Sequence[ScopeState], are_new: Sequence[bool]
     ) -> None:
-        """Tell groups what was told to others while these were being stored; what an old one has heard of is unknown."""
+        """Tell groups what others were told while these were being stored; what an old one has heard is unknown."""
         parent = await while_unavailable(partial(self._runner.view, key))
         if parent is None or parent.state.life != run[0] or not await self._is_alive(states[0]):
             life = str(run[0])

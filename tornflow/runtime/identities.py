@@ -1,4 +1,4 @@
-"""Everything the runtime makes up: ids of executions, of their lives, of nodes. One place, so that a test can decide."""
+"""What the runtime makes up: ids of executions, of their lives, of nodes. One place, so that a test can decide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Identities(Protocol):
         """Return a random UUID, for a workflow instance that its starter gave no id."""
 
     def life(self) -> str:
-        """Return what tells this life of an execution id from all others: short, letters and digits, never used twice."""
+        """Return what tells this life of an execution id from all others: letters and digits, never used twice."""
 
     def node_id(self) -> str:
         """Return the name of a node: hexadecimal, never used twice."""

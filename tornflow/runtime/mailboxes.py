@@ -1,7 +1,7 @@
 """Mailboxes: the queue of one scope, what is cached of it, and who waits for a look at it.
 
-Idle mailboxes are a cache, least recently used first, bounded in number and in bytes. Bytes are those of the saved form;
-as Python objects a context takes five to seven times as much.
+Idle mailboxes are a cache, least recently used first, bounded in number and in bytes. Bytes are those of the saved
+form; as Python objects a context takes five to seven times as much.
 """
 
 from __future__ import annotations

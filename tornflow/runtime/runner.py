@@ -1,9 +1,9 @@
 """The shell around ``step``: one mailbox per scope, save first, act second.
 
-Events for one scope queue in its mailbox; what has gathered while the last commit was out is applied as one step and one
-commit. Events for different scopes run side by side and share commits inside the store. Requests wait for the commit
-that holds their effect; events of our own (answers, timers, messages) are kept and tried again until they are stored,
-because losing one would leave a flow waiting for ever.
+Events for one scope queue in its mailbox; what has gathered while the last commit was out is applied as one step and
+one commit. Events for different scopes run side by side and share commits inside the store. Requests wait for the
+commit that holds their effect; events of our own (answers, timers, messages) are kept and tried again until they are
+stored, because losing one would leave a flow waiting for ever.
 
 Where other nodes use the store too, a copy in memory may be old. A commit finds that out by itself; what ends without
 one (a refusal, an event that changes nothing, a view) counts only once the version of the copy was checked.

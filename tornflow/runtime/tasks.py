@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, TypeVarTuple
 
 import structlog
 
@@ -26,7 +26,7 @@ class Tasks:
         return len(self._tasks)
 
     def start(
-        self, work: Callable[[Unpack[Ts]], Awaitable[None]], *arguments: Unpack[Ts]
+        self, work: Callable[[*Ts], Awaitable[None]], *arguments: *Ts
     ) -> asyncio.Task[None] | None:
         """Begin some work; None when this is closed. What it raises is logged."""
         if self._is_closed:
