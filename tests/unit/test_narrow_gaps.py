@@ -194,19 +194,23 @@ async def test_results_are_those_of_the_present_life_although_an_old_group_was_a
     async def answer(attempt: Attempt) -> Outcome:
         return Answered({"v": attempt.input["x"]})
 
-    async with engine_with([text], Work(answer), Busy(open_storage("memory://", {}))) as (engine, store):
-        for value in ("old", "new"):
-            if value == "new":
-                real = store.inner.commit
+    store = Busy(open_storage("memory://", {}))
+    async with engine_with([text], Work(answer), store) as (engine, _):
 
-                async def commit(write: ScopeWrite) -> int:
-                    revision = int(await real(write))
-                    if write.key.path and write.expected_revision == 0:
-                        engine.runner.post(write.key, TimerFired(0))
-                    return revision
-
-                store.inner.commit = commit
+        async def run(value: str) -> None:
             raw = json.dumps({"items": [value]})
             await engine.service.start_workflow("demo:loop", instance_id="i", raw_input=raw, component="dapr")
             state = await ended(engine, "i")
             assert (state.status, state.context["done"]) == ("SUCCEED", [value])
+
+        await run("old")
+        real = store.inner.commit
+
+        async def commit(write: ScopeWrite) -> int:
+            revision = int(await real(write))
+            if write.key.path and write.expected_revision == 0:
+                engine.runner.post(write.key, TimerFired(0))
+            return revision
+
+        store.inner.commit = commit  # type: ignore[method-assign]
+        await run("new")
