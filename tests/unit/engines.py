@@ -144,7 +144,7 @@ async def nodes(
         yield engines, inner
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 15) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
     end = time.monotonic() + within_s
     while not await condition():
         assert time.monotonic() < end, "it never happened"
