@@ -138,7 +138,7 @@ class Node:
             try:
                 await self.engine.start()
             except Exception as error:
-                if not isinstance(error, StorageError):
+                if not isinstance(error, StorageError) and not process.is_dead:
                     self.world.problems.append(f"start raised {error!r}")
                 self.world.trace("boot failed", process.name, str(error))
                 await asyncio.sleep(0.5)
