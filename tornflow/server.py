@@ -23,7 +23,7 @@ from tornflow.api.rill.callback import callback_body
 from tornflow.config import Settings
 from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
-from tornflow.engine.expressions import Budget
+from tornflow.engine.expressions import Budget, warm_up
 from tornflow.engine.program import Rules
 from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
 from tornflow.open_files import allow_open_files
@@ -143,6 +143,7 @@ class Server:
         self._settings = settings
         self._supervisor = supervisor
         self._not_ready = "starting"
+        self._closed = "the server is starting"
         self._servers: list[HTTPServer] = []
         self.engine: Engine | None = None
         self.ports: list[int] = []
@@ -151,21 +152,35 @@ class Server:
         stop = asyncio.Event()
         if self._supervisor is not None:
             self._supervisor.watch(stop.set)
-        try:
-            await self.start()
-        except (TornflowError, OSError) as error:
-            print(f"tornflow: {error}", file=sys.stderr)
-            return 2
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
+        stopping = loop.create_task(stop.wait())
+        try:
+            await self._start_unless(stopping)
+        except (TornflowError, OSError) as error:
+            print(f"tornflow: {error}", file=sys.stderr)
+            return 2
+        finally:
+            if not stop.is_set() and self._not_ready:
+                stopping.cancel()
         if self._supervisor is not None:
             self._supervisor.say_ready()
-        await stop.wait()
+        await stopping
         _log.info("draining")
         await self.close()
         _log.info("stopped")
         return 0
+
+    async def _start_unless(self, stopping: asyncio.Task[Any]) -> None:
+        """Start; recovery may take long, so that an order to stop ends it."""
+        starting = asyncio.get_running_loop().create_task(self.start())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        else:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
 
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
@@ -183,23 +198,31 @@ class Server:
         self._serve(application, port)
         if dapr_port is not None:
             self._serve(make_dapr_application(edge, metrics=application.metrics), dapr_port)
+        await asyncio.to_thread(warm_up)
         await engine.start(holds_attempts=True)
         await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        self._not_ready = ""
+        self._not_ready = self._closed = ""
         engine.release()
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
 
     async def close(self) -> None:
-        """Stop intake, let requests and attempts in hand end, store everything, close."""
+        """Stop intake, let requests and attempts in hand end, store everything, close.
+
+        While attempts end, everything but submissions is still answered: they may call this server, and their executors
+        report to it.
+        """
         self._not_ready = "draining"
+        if self.engine is not None:
+            await self.engine.drain(self._settings.server.drain_timeout_s)
+        self._closed = "the server is draining"
         for server in self._servers:
             server.stop()
         if self.engine is not None:
-            await self.engine.close(self._settings.server.drain_timeout_s)
+            await self.engine.close()
         for server in self._servers:
             await server.close_all_connections()
 
@@ -216,7 +239,7 @@ class Server:
             catalog=engine.catalog,
             clock=engine.clock.wall_ms,
             is_ready=lambda: self._not_ready or engine.commits.trouble,
-            closed=lambda: self._not_ready,
+            closed=lambda: self._closed,
             limits=EdgeLimits(
                 body_bytes=settings.server.body_limit_bytes,
                 drain_bytes=settings.server.drain_limit_bytes,

@@ -40,6 +40,7 @@ async def drain(front: Front, executor: Executor, load: Load, patience_s: float)
     """
     began = time.monotonic()
     while time.monotonic() - began < patience_s:
+        await load.wake_forgotten()
         waiting = [one for one in load.accepted.values() if one not in executor.ends]
         if not waiting and not executor.pending and await _running(front) == 0:
             break
@@ -96,7 +97,8 @@ def _judge(
         return
     if status not in ENDED:
         running = {task: one.get("status") for task, one in (view.get("tasks") or {}).items()}
-        verdict.stuck.append(f"{name}: {status} {running}")
+        calls = [f"{one.instance} #{one.calls} acknowledged {sorted(one.acknowledged)}" for one in attempts]
+        verdict.stuck.append(f"{name}: {status} {running}; the executor was called for {calls}")
         return
     verdict.finished += 1
     context = view.get("context") or {}

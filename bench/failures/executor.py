@@ -18,7 +18,7 @@ from bench.failures.front import Front, Heard
 from bench.wire import Request, answer, listen
 
 CALLBACK_DELAY_S = (0.02, 1.5)
-SLOW_S = (0.1, 0.8)
+SLOW_S = (0.2, 2.0)
 LATE_S = 1.0
 """After an attempt was reported as failed, a report of success comes late: it must change nothing."""
 CALLBACK_PATIENCE_S = 150.0

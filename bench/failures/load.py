@@ -18,6 +18,7 @@ from bench.rill import BUSINESS
 OPEN_LIMIT = 400
 """Accepted flows without an end; more are not submitted."""
 PATIENCE_S = 150.0
+LOOKS, LOOK_PAUSE_S, CLOCKS_MS = 8, 1.0, 5_000
 KEYLESS = 5
 """One in so many submissions has no key: after an unknown outcome it can only be looked up."""
 
@@ -37,6 +38,7 @@ class Load:
     unwoken: list[str] = field(default_factory=list)
     looked_up: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _found: set[str] = field(default_factory=set)
 
     async def register(self) -> None:
         base = self.executor.base
@@ -83,33 +85,46 @@ class Load:
         callback = quote(json.dumps({"resourceName": f"{self.executor.base}/end", "fullContext": True}), safe="")
         target = f"/flow/submit.json?descriptor_id={BUSINESS}:{kind.name}&callback={callback}"
         body = json.dumps(flows.context_of(kind, number)).encode()
-        end = time.monotonic() + PATIENCE_S
+        since_ms, end = int(time.time() * 1000), time.monotonic() + PATIENCE_S
         heard = Heard(0, "")
         while time.monotonic() < end:
             heard = await self.front.post("submit", target, body, key)
             if heard.status == 200:
                 return str(heard.json()["execution_id"])
             if heard.is_unknown and not key:
-                return await self._look_up(number, heard)
+                return await self._look_up(number, kind, since_ms, heard)
             await asyncio.sleep(self.chance.uniform(0.05, 0.4))
         self.unknown[number] = f"{heard.status} {heard.text[:200]}"
         return None
 
-    async def _look_up(self, number: int, heard: Heard) -> str | None:
-        """A message that says which execution it is about is taken at its word; without one it stays unknown."""
-        document = heard.json()
-        execution = document.get("execution_id") if isinstance(document, dict) else None
-        end = time.monotonic() + PATIENCE_S
-        while execution and time.monotonic() < end:
-            view = await self.front.get(f"/flow/get.json?execution_id={quote(execution, safe='')}&brief=true")
-            if view.status == 200:
-                self.looked_up += 1
-                if (view.json() or {}).get("ret", {}).get("dag_status"):
-                    return str(execution)
-                break
-            await asyncio.sleep(0.2)
+    async def _look_up(self, number: int, kind: Kind, since_ms: int, heard: Heard) -> str | None:
+        """Look for it in the list of executions, as the answer says; what is not found in some seconds is unknown."""
+        target = f"/flow/bg/get_execution_ids.json?business={BUSINESS}&feature={kind.name}&pageSize=1000&page=1"
+        seen: set[str] = set()
+        for _ in range(LOOKS):
+            await asyncio.sleep(LOOK_PAUSE_S)
+            listed = await self.front.get(f"{target}&startTime={since_ms - CLOCKS_MS}")
+            items = (listed.json() or {}).get("items", []) if listed.status == 200 else []
+            candidates = {str(item["execution_id"]) for item in items} - seen - set(self.accepted.values())
+            for execution in candidates:
+                view = await self.front.get(f"/flow/get.json?execution_id={quote(execution, safe='')}")
+                if view.status != 200:
+                    continue
+                seen.add(execution)
+                if view.json()["ret"]["context"].get("number") == number:
+                    self.looked_up += 1
+                    return execution
         self.unknown[number] = f"{heard.status} {heard.text[:200]}"
         return None
+
+    async def wake_forgotten(self) -> None:
+        """Wake what was begun although nobody was told: the executor has seen it, so somebody would find it."""
+        for number in list(self.unknown):
+            kind = self.kinds[number]
+            for execution in self.executor.executions.get(number, ()) if kind.wake else ():
+                if execution not in self._found:
+                    self._found.add(execution)
+                    await self._wake(number, kind, execution)
 
     async def _wake(self, number: int, kind: Kind, execution: str) -> None:
         id, body = quote(execution, safe=""), json.dumps({"go": f"go-{number}"}).encode()

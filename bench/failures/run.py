@@ -18,6 +18,7 @@ from bench.failures.disks import Image, NoDisk, small_disk
 from bench.failures.executor import Executor
 from bench.failures.front import Front
 from bench.failures.load import Load
+from bench.failures.logs import said
 from bench.failures.proxy import Proxy
 from bench.failures.scenarios import SCENARIOS, Scenario
 from bench.failures.stage import TAKE_OVER_S, Stage
@@ -58,8 +59,8 @@ async def measure(lab: Lab, plan: Plan) -> Figure:
         rows.append(row)
         more[scenario.name] = raw
         verdicts += _verdicts(scenario, row, raw)
-        for line in (raw["complaints"] + raw["unrecovered"])[:8]:
-            say(f"{scenario.name}: {line}")
+        for line in (*raw["complaints"][:6], *raw["unrecovered"][:2], *list(raw["errors"])[:6]):
+            say(f"{scenario.name}: {line[:500]}")
     title = f"Failures under load, {plan.minutes:g} minutes each, {plan.rate:g} flows/s begun"
     return Figure("failures", title, rows, verdicts, {"seed": plan.seed, "runs": more})
 
@@ -134,9 +135,11 @@ async def _members(stage: Stage, scenario: Scenario, where: Path) -> ReplicaSet:
             stage.member_proxies.append(Proxy(port))
             await stage.member_proxies[-1].start()
         advertised = [f"127.0.0.1:{proxy.port}" for proxy in stage.member_proxies]
+    # A checkpoint a second: with one a minute, a full disk may be free again before mongod notices.
+    arguments = ("--syncdelay", "1") if scenario.disk else ()
     members = ReplicaSet(
-        where, scenario.members, ports=ports, advertised=advertised, election_timeout_s=ELECTION_S
-    )  # fmt: skip
+        where, scenario.members, ports=ports, advertised=advertised, election_timeout_s=ELECTION_S, arguments=arguments
+    )
     stage.members = members
     await asyncio.to_thread(members.start)
     return members
@@ -179,7 +182,10 @@ def _row(stage: Stage, scenario: Scenario, load: Load, verdict: Verdict, drained
 
 
 def _raw(stage: Stage, load: Load, verdict: Verdict) -> dict[str, Any]:
+    logs, examples = said(node.output for node in stage.nodes)
     return {
+        "logs": logs,
+        "errors": examples,
         "complaints": verdict.complaints()[:200],
         "unrecovered": stage.unrecovered,
         "refusals": dict(load.front.refusals.most_common(60)),

@@ -130,7 +130,7 @@ async def _full_disk_mongod(stage: Stage) -> None:
         stage.tell("fill the disk of mongod")
         await asyncio.to_thread(fill, stage.disk)
         try:
-            await stage.pause(4.0, 10.0)
+            await stage.pause(6.0, 12.0)
         finally:
             free(stage.disk)
         stage.tell("free it again; mongod " + ("runs" if member.is_running else "has ended"))

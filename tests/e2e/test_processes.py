@@ -47,7 +47,7 @@ class Supervised:
 
     async def wait(self) -> int:
         assert self.process is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             return await self.process.wait()
 
     def send(self, number: int) -> None:
@@ -94,7 +94,7 @@ async def is_true(value: bool) -> bool:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not await holds():
             await asyncio.sleep(0.02)
 
@@ -136,6 +136,23 @@ async def test_a_killed_process_is_replaced_while_the_other_answers(supervised: 
     assert after["2"] == supervised.pids()[-1] != before["2"]
     (ended,) = supervised.lines("a process ended")
     assert (ended["process"], ended["reason"]) == (2, "signal SIGKILL")
+
+
+async def test_what_one_process_stored_every_process_shows(supervised: Supervised) -> None:
+    flow = "workspace: demo\ndagName: one\ntype: flow\ntasks:\n  - {category: pass, name: only}\n"
+    query = "business_id=demo&feature_name=one&alias=release"
+    await ask(supervised, "POST", f"/flow/bg/manage/descriptor/add_descriptor.json?{query}", flow)
+    started = [await ask(supervised, "POST", "/flow/submit.json?descriptor_id=demo:one", "{}") for _ in range(8)]
+    for answer in started:
+        for _ in range(4):  # new connections: the kernel gives them to either process
+            await ask(supervised, "GET", f"/flow/get.json?execution_id={answer['execution_id']}")
+
+
+async def ask(server: Supervised, method: str, path: str, body: str | None = None) -> Any:
+    """Ask over a new connection; anything but 200 raises."""
+    kind = "text/plain" if "add_descriptor" in path else "application/json"
+    request = HTTPRequest(server.url + path, method, {"Content-Type": kind, "Connection": "close"}, body)
+    return json.loads((await AsyncHTTPClient(force_instance=True).fetch(request)).body)
 
 
 async def test_sigterm_drains_every_process_and_exits_0(supervised: Supervised) -> None:

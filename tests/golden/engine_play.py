@@ -180,9 +180,7 @@ class Play:
         state = scope.state
         for name, task in state.tasks.items():
             if task.groups is not None:
-                told = Controlled(
-                    self.now, run_of(scope, task), state.control, state.is_paused, dict(state.degrade)
-                )
+                told = Controlled(self.now, run_of(scope, task), state.control, state.is_paused, dict(state.degrade))
                 for group in self.groups(scope, name):
                     self.send(group, told)
 
@@ -244,9 +242,7 @@ class Play:
             value = None
         return self.ended(scope, command, value)
 
-    def ended(
-        self, scope: Scope, command: DispatchTask, value: Any = None, error: str | None = None
-    ) -> AttemptEnded:
+    def ended(self, scope: Scope, command: DispatchTask, value: Any = None, error: str | None = None) -> AttemptEnded:
         return AttemptEnded(self.now, command.task, command.attempt, scope.state.generation, value, error)
 
     def tell_parent(self, scope: Scope, message: TellParent) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutation.places import Mutant, draw
-from tests.mutation.trial import Copy, Outcome, Test
+from tests.mutation.trial import Copy, Outcome, Test, failures
 
 Copies = queue.SimpleQueue[Copy]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,6 +31,9 @@ MAP_TIMEOUT_S = 1800.0
 def main() -> int:
     """Return 0 when at most three mutants survive, 1 when more do."""
     options = _options()
+    # A shell without job control starts its background jobs with SIGINT ignored; a stop must clean up either way.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     mutants = draw(ROOT, options.seed, options.count)
     if options.list:
         for number, mutant in enumerate(mutants, 1):
@@ -41,7 +45,7 @@ def main() -> int:
         copies: Copies = queue.SimpleQueue()
         for number in range(options.jobs):
             copies.put(Copy(ROOT, work / f"copy-{number}", environ))
-        tests = _map(copies, options.map)
+        tests = _map(copies, options.tests, options.map)
         chosen = [one for number, one in enumerate(mutants, 1) if not options.only or number in options.only]
         outcomes = _try_all(chosen, tests, copies, options.jobs)
     return _report(outcomes, options.seed)
@@ -72,36 +76,56 @@ def _callers(tests: dict[str, Any], mutant: Mutant) -> list[Test]:
     ]
 
 
-def _map(copies: Copies, path: Path | None) -> dict[str, Any]:
+def _map(copies: Copies, suites: Sequence[str], path: Path | None) -> dict[str, Any]:
     """Which test calls what: from the file, when it was made from the same text, else by running all tests once."""
     copy = copies.get()
     copies.put(copy)
-    path = path or Path(tempfile.gettempdir()) / f"mutants-map-{_fingerprint(copy.place)}.json"
+    path = path or Path(tempfile.gettempdir()) / f"mutants-map-{_fingerprint(copy.place, suites)}.json"
     if not path.exists():
-        suites = [one for one in SUITES if (copy.place / one).is_dir()]
+        suites = [one for one in suites if (copy.place / one).exists()]
         print(f"recording which test calls what: {' '.join(suites)}", flush=True)
         recorded = copy.place / "map.json"
-        arguments = ["-p", "tests.mutation.tracing", "-o", "addopts=--import-mode=importlib", "--timeout=300", *suites]
+        arguments = [
+            "-p",
+            "tests.mutation.tracing",
+            "-o",
+            "addopts=--import-mode=importlib",
+            "--timeout=300",
+            "--continue-on-collection-errors",
+            *suites,
+        ]
         status, said = copy.run_tests(arguments, MAP_TIMEOUT_S, MUTANTS_MAP=str(recorded))
         if status not in (0, 1) or not recorded.exists():
             sys.exit(f"the tests do not run without a defect ({status}):\n{said[-3000:]}")
         tests = json.loads(recorded.read_text("utf-8"))
-        for name in _failing(said):
+        for name in failures(said):
             tests.pop(name, None)
             print(f"left out, because it fails without a defect: {name}")
+        for name in _unknown(copy, list(tests)):
+            del tests[name]
+            print(f"left out, because its name cannot be given again: {name}")
         path.write_text(json.dumps(tests), "utf-8")
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 
 
-def _failing(said: str) -> Iterator[str]:
-    for line in said.splitlines():
-        if line.startswith(("FAILED ", "ERROR ")):
-            yield line.split(" ", 1)[1].split(" - ")[0].strip()
+def _unknown(copy: Copy, names: Sequence[str]) -> list[str]:
+    """Names that pytest does not find again: with them every run would end before it begins."""
+    file = copy.place / "all-tests.txt"
+    file.write_text("\n".join(names), "utf-8")
+    status, said = copy.run_tests(["--collect-only", "--continue-on-collection-errors", f"@{file}"], MAP_TIMEOUT_S)
+    if status == 0:
+        return []
+    # pytest names a test that it does not find without its parameters: all of those go.
+    missing = {line.rpartition("/tests/")[2] for line in said.splitlines() if line.startswith("ERROR: not found: ")}
+    found = [name for name in names if name.removeprefix("tests/").partition("[")[0] in missing]
+    if not found:
+        sys.exit(f"the tests cannot be collected by name:\n{said[-3000:]}")
+    return found
 
 
-def _fingerprint(place: Path) -> str:
-    digest = hashlib.blake2b(digest_size=8)
+def _fingerprint(place: Path, suites: Sequence[str]) -> str:
+    digest = hashlib.blake2b(" ".join(suites).encode(), digest_size=8)
     for path in sorted(place.rglob("*.py")):
         digest.update(str(path.relative_to(place)).encode() + path.read_bytes())
     return digest.hexdigest()
@@ -153,6 +177,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the drawn places and stop")
     parser.add_argument("--only", type=lambda text: [int(one) for one in text.split(",")], default=[], metavar="N,...",
         help="numbers of --list")  # fmt: skip
+    parser.add_argument("--tests", nargs="+", default=list(SUITES), metavar="PATH",
+        help="what may notice a defect; default: all that start no servers")  # fmt: skip
     parser.add_argument("--map", type=Path, default=None, help="keep here which test calls what, or take it from here")
     return parser.parse_args()
 

@@ -63,10 +63,11 @@ def _removals(statement: ast.stmt) -> Iterator[Mutation]:
             yield "never enter the loop", _with_test(lambda _: ast.Constant(False))
         case ast.For() | ast.AsyncFor():
             yield "drop the loop", lambda _: nothing
-        case ast.Try(handlers=[_, *_]):
-            yield "catch nothing", _raising_again
-        case ast.Try(finalbody=[_, *_]):
-            yield "drop the finally", _without_finally
+        case ast.Try():
+            if statement.handlers:
+                yield "catch nothing", _raising_again
+            if statement.finalbody:
+                yield "drop the finally", _without_finally
         case (
             ast.With(items=[ast.withitem(optional_vars=None)]) | ast.AsyncWith(items=[ast.withitem(optional_vars=None)])
         ):

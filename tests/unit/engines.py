@@ -97,7 +97,9 @@ class Shared(Watched):
         """The other nodes go on."""
 
 
-def made(store: Any, work: Work, *, clock: Any = None, identities: Any = None, observers: Any = (), **settings: Any) -> Engine:
+def made(
+    store: Any, work: Work, *, clock: Any = None, identities: Any = None, observers: Any = (), **settings: Any
+) -> Engine:
     plugins = Plugins({"test": work, "sub": Sub()}, {}, (), (), (), task_observers=observers)
     return Engine(
         store, plugins, EngineSettings(**settings), lambda scope, config: {}, clock=clock, identities=identities
@@ -142,7 +144,7 @@ async def nodes(
         yield engines, inner
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 15) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
     end = time.monotonic() + within_s
     while not await condition():
         assert time.monotonic() < end, "it never happened"

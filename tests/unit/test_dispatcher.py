@@ -343,6 +343,35 @@ async def test_closing_without_grace_abandons_everything_even_what_has_not_begun
     assert world.dispatcher.in_flight == world.dispatcher.waiting == 0
 
 
+async def clings(attempt: Attempt) -> Any:
+    """Answer when it is cancelled."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return Answered({"v": 1})
+
+
+async def test_an_answer_to_the_cancellation_of_closing_is_not_reported() -> None:
+    world = World()
+    world.puppet.execute = clings  # type: ignore[method-assign]
+    scope = world.dispatch(1)
+    await turns()
+    await world.dispatcher.close(0)
+    await turns()
+    assert (world.reports, world.dispatcher.in_flight) == ([], 0)
+    assert not world.dispatcher.holds(scope.state.key, ("life",), "alpha", 1)
+
+
+async def test_an_answer_to_being_abandoned_is_not_reported() -> None:
+    world = World()
+    world.puppet.execute = clings  # type: ignore[method-assign]
+    scope = world.dispatch(1)
+    await turns()
+    world.abandon(scope)
+    await turns()
+    assert (world.reports, world.dispatcher.in_flight) == ([], 0)
+
+
 # --- what an attempt carries
 
 

@@ -2,70 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import threading
-from typing import Any
-
-import pytest
-
-from tests.unit.engines import TWO, engine_with, eventually
-from tests.unit.test_codec_form1 import FORMS, end_of, opened
-from tests.unit.test_runner import Work, until
-from tornflow.runtime import tasks as tasks_module
-from tornflow.spi.storage import ExecutionQuery
+from tests.unit.engines import TWO, Shared, add, made, never, nodes, stored_state
+from tests.unit.test_cluster import SLOW
+from tests.unit.test_runner import Work
+from tornflow.spi.storage import NodeBeat
+from tornflow_store_memory import open_storage
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_a_sub_flow_that_was_being_started_is_found_again_and_not_started_twice(form: str) -> None:
-    async with opened(form) as (engine, store, ids):
-        key = ids["starter"]
-
-        async def knows_its_child() -> bool:
-            shown = await engine.service.snapshot(key)
-            return shown is not None and shown.state.tasks["sub"].child_id is not None
-
-        await eventually(knows_its_child)
-        (child,) = await store.executions(ExecutionQuery(parent_id=key))
-        await engine.service.finish(child.execution_id, "a", {"v": 8}, success=True)
-        assert await end_of(engine, key) == ("SUCCEED", {"v": 8})
-
-
-async def test_work_that_must_never_end_survives_a_cancellation_that_nobody_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A driver that cancels a future of its own makes whoever awaits it raise ``CancelledError``."""
-    monkeypatch.setattr(tasks_module, "_PAUSE_S", 0)
-    tasks, begun, enough = tasks_module.Tasks(), 0, asyncio.Event()
-
-    async def work() -> None:
-        nonlocal begun
-        begun += 1
-        if begun == 3:
-            enough.set()
-        raise asyncio.CancelledError
-
-    tasks.keep_running("poll", work)
-    try:
-        async with asyncio.timeout(5):
-            await enough.wait()
-    finally:
-        await tasks.close()
+async def test_work_of_a_node_that_has_just_come_is_not_taken_over() -> None:
+    """A node beats before it takes anything in hand: who reads the owners first and the beats then, sees it."""
+    inner = open_storage("memory://", {})
+    await inner.open()
+    first, second = made(Shared(inner), Work(never), **SLOW), made(Shared(inner), Work(never), **SLOW)
+    await first.start()
+    await add(first, [TWO])
+    await second.start()  # the first one has not looked since
+    execution_id = await second.service.submit("demo:two", {})
+    assert await first.cluster.take_over() == 0
+    assert (await stored_state(first, execution_id)).tasks["a"].owner == second.node_id
+    await second.close()
+    await first.close()
 
 
-async def test_scripts_of_a_callback_given_with_a_submission_are_compiled_beside_the_loop() -> None:
-    script = "a" + "-a" * 5000
-    rules = [{"source": "1", "target": "$.input.x", "transform": script}]
-    callback = json.dumps({"resourceName": "test://told", "inputMappings": rules})
-    async with engine_with([TWO], work := Work()) as (engine, _):
-        places: list[threading.Thread] = []
-        real = engine.outbox_relay._callbacks._transforms
+async def test_a_node_beats_under_its_new_name_before_it_takes_anything_in_hand() -> None:
+    async with nodes(1, [TWO], [Work(never)], **SLOW) as ((engine,), inner):
+        old = engine.node_id
+        await inner.forget_node(old)
+        real, seen = engine.storage.beat, list[tuple[str, str]]()
 
-        def noted(text: str) -> Any:
-            places.append(threading.current_thread())
-            return real(text)
+        async def watched(beat: NodeBeat) -> bool:
+            seen.append((beat.node_id, engine.node_id))
+            return bool(await real(beat))
 
-        engine.outbox_relay._callbacks._transforms = noted
-        await engine.service.submit("demo:two", {"a": 1}, callback=callback)
-        await until(lambda: any(not one.task_name for one in work.attempts))
-    assert places and threading.main_thread() not in places
+        engine.storage.beat = watched  # type: ignore[method-assign]
+        await engine.cluster._beat()
+        assert seen[-1] == (engine.node_id, old), "work that it takes now would look like that of a dead node"

@@ -184,9 +184,7 @@ def test_14_5_an_attempt_in_flight_comes_again_after_a_crash_with_its_number() -
 
 
 def test_15_1_a_context_that_grows_too_large_fails_the_task_and_names_the_limit() -> None:
-    play = started(
-        function("work", "task_sync", outputMappings=[{"source": "$.output.v", "target": "$.context.v"}])
-    )
+    play = started(function("work", "task_sync", outputMappings=[{"source": "$.output.v", "target": "$.context.v"}]))
     play.answer({"v": "x" * RULES.context_limit_bytes})
     task = play.state_of("work")
     assert task.status == "FAILED" and "engine.context_limit_bytes" in str(task.msg)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.engines import CHILD, PARENT, TWO, eventually, engine_with
+from tests.unit.engines import CHILD, PARENT, TWO, engine_with, eventually
 from tests.unit.test_runner import Watched, Work, ended, key_of, until
 from tornflow.errors import StorageUnavailable
 from tornflow.spi.storage import ExecutionQuery

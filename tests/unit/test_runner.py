@@ -123,7 +123,7 @@ async def running(
         await engine.close()
 
 
-async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "it never happened"
@@ -131,7 +131,7 @@ async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
 
 
 async def ended(engine: Engine, execution_id: str) -> ScopeState:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         found = await engine.service.snapshot(execution_id)
         assert found is not None and time.monotonic() < end, found

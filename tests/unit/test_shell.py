@@ -124,9 +124,7 @@ async def test_closing_under_load_leaves_no_task_behind(turns: int, monkeypatch:
     await engine.start()
     await add(engine, [LOOP])
     for _ in range(10):
-        await engine.service.submit(
-            "demo:loop", {"items": list(range(20))}, callback='{"resourceName": "test://told"}'
-        )
+        await engine.service.submit("demo:loop", {"items": list(range(20))}, callback='{"resourceName": "test://told"}')
     for _ in range(turns):
         await asyncio.sleep(0)
     await engine.close(0.02)

@@ -23,6 +23,9 @@ class SetClock(SystemClock):
     def wall_ms(self) -> int:
         return super().wall_ms() + self.set_by_ms
 
+    def drift_ms(self) -> int:
+        return super().drift_ms() - self.set_by_ms
+
 
 CLOCK = SetClock()
 

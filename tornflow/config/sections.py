@@ -76,7 +76,7 @@ class EngineSettings:
     )
     unknown_outcome_patience_s: float = setting(
         10.0,
-        "how long a request waits for the store to say whether a change was stored, before it is told that this is unknown",
+        "how long a request waits to hear whether a change was stored, before it is told that this is unknown",
         unit="s",
         minimum=0.1,
     )

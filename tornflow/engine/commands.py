@@ -4,14 +4,14 @@ crash between saving and acting loses nothing: ``Recovered`` yields them again."
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tornflow.model.generation import Generation
 from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.model.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DispatchTask:
     """Hand attempt ``attempt`` of ``task`` (base name) to its task type."""
 
@@ -20,7 +20,7 @@ class DispatchTask:
     input: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AbandonAttempt:
     """Nobody wants the answer of this attempt any more."""
 
@@ -28,12 +28,12 @@ class AbandonAttempt:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Continue:
     """Send ``Continued`` to this scope."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deliver:
     """Carry the message ``message_id`` of the outbox to its receiver, then send ``Delivered``. Its content is read
     before anything else happens to the scope."""
@@ -41,7 +41,7 @@ class Deliver:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AnnounceTask:
     """Tell observers of a change of a task's status, with reason and code if it has any."""
 
@@ -52,7 +52,7 @@ class AnnounceTask:
     msg: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AnnounceFlow:
     """Tell observers of a change of the status of the execution."""
 
@@ -61,7 +61,7 @@ class AnnounceFlow:
     msg: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartGroups:
     """Create the scopes of these groups of ``task``, the batch that begins with ``first`` (those that exist in this
     generation stay), let them catch up with this scope, then send ``GroupsStarted``."""
@@ -72,7 +72,7 @@ class StartGroups:
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReviewGroups:
     """After a crash, where groups report through memory: let those that have ended report again."""
 
@@ -81,7 +81,7 @@ class ReviewGroups:
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GatherGroups:
     """Read the sub-contexts of these groups, as they are stored, and send ``GroupsGathered``."""
 
@@ -90,7 +90,7 @@ class GatherGroups:
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReportGroup:
     """Tell the parent scope how this group ended."""
 

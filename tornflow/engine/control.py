@@ -1,7 +1,7 @@
 """Pause, resume, degrade: decisions for a whole execution, passed down from scope to scope.
 
-The root numbers them. Each scope tells its running groups by a message that says no more than the newest number; what is
-told is the state that goes with it. A group takes what is newer than what it knows, so that neither the order of
+The root numbers them. Each scope tells its running groups by a message that says no more than the newest number; what
+is told is the state that goes with it. A group takes what is newer than what it knows, so that neither the order of
 messages nor a group in the making matters: a new group starts with the number of its parent, and asks once more when it
 is stored.
 """

@@ -6,28 +6,28 @@ The engine has no clock and makes no ids: both arrive inside events.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tornflow.model.generation import Generation
 from tornflow.model.status import FlowStatus
+from tornflow.model.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submitted:
     """The scope was created; its context is complete."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Continued:
     """The step before left ready tasks behind, because one step must stay short."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptEnded:
     """A task type answered (``error`` None) or failed (``error`` says why). ``value`` is what came back, any JSON.
 
@@ -43,7 +43,7 @@ class AttemptEnded:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskCompleted:
     """Somebody outside reported an asynchronous task done; ``success`` is what they said.
 
@@ -57,7 +57,7 @@ class TaskCompleted:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChildEnded:
     """The sub-flow that an attempt started has ended; ``context`` is its final root context.
 
@@ -76,14 +76,14 @@ class ChildEnded:
     generation: Generation = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimerFired:
     """Some moment that the scope waits for has come; which ones follows from ``at``."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivered:
     """A message of the outbox has arrived, or can never arrive."""
 
@@ -91,7 +91,7 @@ class Delivered:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recovered:
     """The node ``owner`` is gone; take over what it had in hand. When it is this node itself (a write whose outcome was
     unknown stands after all), its work is named again."""
@@ -100,17 +100,17 @@ class Recovered:
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Paused:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resumed:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Terminated:
     """Stop. With ``generation``: only groups that belong to that run of their foreach or choice."""
 
@@ -118,7 +118,7 @@ class Terminated:
     generation: Generation | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GroupsStarted:
     """The scopes of the batch that begins with ``first`` are stored; more may follow."""
 
@@ -128,7 +128,7 @@ class GroupsStarted:
     first: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GroupEnded:
     """A group of a foreach or choice reports its status (SUCCEED or FAILED)."""
 
@@ -142,7 +142,7 @@ class GroupEnded:
     ext: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GroupsGathered:
     """Every group has ended; ``contexts`` are their sub-contexts by index (only groups that were started)."""
 
@@ -152,7 +152,7 @@ class GroupsGathered:
     contexts: Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Woken:
     """Somebody woke a suspense task; ``payload`` may be empty, ``token`` as in ``TaskCompleted``."""
 
@@ -162,7 +162,7 @@ class Woken:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventRaised:
     """An external event came in for the execution (its root scope)."""
 
@@ -171,7 +171,7 @@ class EventRaised:
     payload: Any
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaiterArrived:
     """A suspense task of a group waits for one of ``names`` (case-folded) since ``since``."""
 
@@ -183,7 +183,7 @@ class WaiterArrived:
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventHandedOver:
     """An external event for a suspense task of this scope; ``number`` counts the hand-overs of the execution."""
 
@@ -194,7 +194,7 @@ class EventHandedOver:
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EventReturned:
     """The suspense task that an event was meant for does not wait any more; the event is free again."""
 
@@ -202,7 +202,7 @@ class EventReturned:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Redone:
     """Run top-level tasks again, with everything behind them. No names: all that is not SUCCEED or SKIPPED."""
 
@@ -211,7 +211,7 @@ class Redone:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Degraded:
     """Degrade a base task in this execution; counts for instances that have not started."""
 
@@ -221,7 +221,7 @@ class Degraded:
     followings: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Controlled:
     """What the scope above was told of decisions for the whole execution: whether it is paused, which tasks are
     degraded. ``number`` counts the decisions; an older one than is known changes nothing."""
@@ -233,7 +233,7 @@ class Controlled:
     degrade: Mapping[str, Sequence[bool]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StatusForced:
     """Somebody decided how the flow ends; tasks are not touched. With ``msg`` it was us: a bug leaves no other way."""
 

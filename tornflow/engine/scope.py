@@ -270,7 +270,8 @@ class Scope:
             self.dirty_events.clear()
         if self.state.waiters.dirty:
             self.state.waiters.dirty.clear()
-        self.saved_summary = self._summary()
+        if not self.state.key.path:
+            self.saved_summary = self._summary()
 
 
 def graph_of(program: Program, path: str) -> Graph:

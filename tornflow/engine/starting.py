@@ -77,7 +77,9 @@ def _must_wait(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
     if compiled.wait_for is None or task.timer == "waited":
         return False
     seconds = _number(compiled.wait_for(root, turn.scope.env))
-    return seconds is not None and _wait(turn, task, "wait", turn.elapsed(min(seconds, LONGEST_WAIT_S)), turn.elapsed(0))
+    if seconds is None:
+        return False
+    return _wait(turn, task, "wait", turn.elapsed(min(seconds, LONGEST_WAIT_S)), turn.elapsed(0))
 
 
 def _wait(turn: Turn, task: TaskState, kind: str, due_at: int, now: int) -> bool:

@@ -1,6 +1,6 @@
 """Who waits for external events: the list that the root of an execution keeps.
 
-It may hold a hundred thousand groups, so that neither finding the next one nor storing a change may look at all. Entries
+It may hold a hundred thousand groups, so neither finding the next one nor storing a change may look at all. Entries
 lie in chunks of bounded size, the unit in which a large scope stores them; an index by name is made when it is needed.
 """
 

@@ -1,22 +1,40 @@
-"""Completion callbacks (rill-http-api 6.3): made when a flow has ended, sent by the dispatcher."""
+"""Completion callbacks (rill-http-api 6.3): what they say is taken when the flow has ended, sent by the dispatcher."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from tornflow.engine.mapping import InputPass, MappingError, TransformCompiler, compile_input
+from tornflow.engine.mapping import InputPass, MappingError, PassEnv, TransformCompiler, compile_input
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import CallbackConfig, MappingRule
+from tornflow.model.generation import Generation
+from tornflow.model.jsontext import dumps, loads
 from tornflow.runtime.dispatcher import Dispatcher
-from tornflow.spi.task_type import Attempt, Failed
+from tornflow.runtime.offload import run_long
+from tornflow.spi.task_type import Failed
 
 _log = structlog.get_logger("tornflow.callbacks")
 
 CallbackBody = Callable[[Scope, CallbackConfig], Mapping[str, Any]]
 """Renders what the body of a callback always contains, in the family's dialect; given by the wiring."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCallback:
+    """All that one callback needs of its flow, as it was at the end. ``map_input`` None: the rules are not compiled."""
+
+    execution_id: str
+    generation: Generation
+    number: int
+    config: CallbackConfig
+    map_input: InputPass | None
+    context: dict[str, Any]
+    env: PassEnv
+    body: Mapping[str, Any]
 
 
 class Callbacks:
@@ -25,36 +43,54 @@ class Callbacks:
         self._transforms = transforms
         self._body = body
 
-    def prepare(self, scope: Scope, number: int) -> Attempt | None:
-        """Return what will be sent; None: nothing, because the configuration asks for nothing or cannot be mapped."""
-        config, map_input = self._config(scope)
+    def prepare(self, scope: Scope, number: int) -> PreparedCallback | None:
+        """Take what will be sent; None: the configuration asks for nothing. Reads the scope, so it must not wait."""
+        state = scope.state
+        config = read_callback(state.callback) if state.callback else scope.program.descriptor.callback
         if config is None or not config.resource_name.strip():
             return None
-        state = scope.state
-        try:
-            mapped = map_input(state.context, scope.env) if map_input is not None else {}
-        except MappingError as error:
-            _log.warning("callback not mapped", execution_id=state.key.execution_id, reason=str(error))
-            return None
-        body = self._body(scope, config)
-        return self._dispatcher.callback_attempt(
-            state.key.execution_id, config.resource_name, mapped, body, generation=state.generation, number=number
+        return PreparedCallback(
+            state.key.execution_id,
+            state.generation,
+            number,
+            config,
+            None if state.callback else scope.program.map_callback,
+            loads(dumps(state.context)) if config.input_mappings else {},
+            scope.env,
+            loads(dumps(self._body(scope, config))),
         )
 
-    async def send(self, attempt: Attempt | None) -> None:
+    async def send(self, callback: PreparedCallback | None) -> None:
         """Send it once; a failure is only logged (rill-http-api 6.3)."""
-        if attempt is None:
+        if callback is None:
             return
+        try:
+            mapped = await self._mapped(callback)
+        except MappingError as error:
+            _log.warning("callback not mapped", execution_id=callback.execution_id, reason=str(error))
+            return
+        attempt = self._dispatcher.callback_attempt(
+            callback.execution_id,
+            callback.config.resource_name,
+            mapped,
+            callback.body,
+            generation=callback.generation,
+            number=callback.number,
+        )
         outcome = await self._dispatcher.call_back(attempt)
         if isinstance(outcome, Failed):
-            _log.warning("callback failed", execution_id=attempt.execution_id, reason=outcome.message)
+            _log.warning("callback failed", execution_id=callback.execution_id, reason=outcome.message)
 
-    def _config(self, scope: Scope) -> tuple[CallbackConfig | None, InputPass | None]:
-        given = scope.state.callback
-        if given:  # with the submission: only this execution has it
-            config = read_callback(given)
-            return config, compile_input(config.input_mappings, self._transforms)
-        return scope.program.descriptor.callback, scope.program.map_callback
+    async def _mapped(self, callback: PreparedCallback) -> Mapping[str, Any]:
+        """Rules that came with a submission are compiled here, long ones beside the loop."""
+        rules = callback.config.input_mappings
+        if not rules:
+            return {}
+        map_input = callback.map_input
+        if map_input is None:
+            size = sum(len(rule.transform or "") + len(rule.source or "") for rule in rules)
+            map_input = await run_long(size, lambda: compile_input(rules, self._transforms))
+        return map_input(callback.context, callback.env)
 
 
 def read_callback(document: Mapping[str, Any]) -> CallbackConfig:

@@ -123,8 +123,7 @@ class Cluster:
 
     async def _beat(self) -> None:
         begun_at = self._clock.seconds()
-        beat = NodeBeat(self._runner.node_id, self._started_at, self._clock.steady_ms(), self._settings.address)
-        was_known = await self._storage.beat(beat)
+        was_known = await self._storage.beat(self._beat_of(self._runner.node_id))
         if not was_known and self._beaten_at is not None:
             await self._begin_anew()
         was_sure = self.is_sure()
@@ -134,14 +133,15 @@ class Cluster:
 
     async def _begin_anew(self) -> None:
         """The others have given us up: what was in hand under the old name is theirs."""
-        old = self._runner.node_id
-        self._runner.node_id = self._identities.node_id()
+        old, new = self._runner.node_id, self._identities.node_id()
         _log.warning("this node was given up by the others; it goes on under a new name", old=old)
+        await self._storage.beat(self._beat_of(new))  # before it takes anything in hand
+        self._runner.node_id = new
         self._dispatcher.drop_waiting()
         await self._storage.forget_node(old)
-        await self._storage.beat(
-            NodeBeat(self._runner.node_id, self._started_at, self._clock.steady_ms(), self._settings.address)
-        )
+
+    def _beat_of(self, node: str) -> NodeBeat:
+        return NodeBeat(node, self._started_at, self._clock.steady_ms(), self._settings.address)
 
     async def _align_clock(self) -> None:
         """Durations of running flows are counted on the steady clocks of nodes that may have started before the wall
@@ -204,7 +204,10 @@ class Cluster:
         """
         count = 0
         now = self._clock.seconds()
-        dead = [owner for owner in await self._storage.owners() if owner not in self.alive]
+        owners = await self._storage.owners()
+        # Read after the owners: a node beats before it owns anything, so that a new one is listed here.
+        listed = {beat.node_id for beat in await self._storage.nodes()} if self._storage.is_shared else set[str]()
+        dead = [owner for owner in owners if owner not in self.alive and owner not in listed]
         self._gone_since = {owner: self._gone_since.get(owner, now) for owner in dead}
         for owner in dead:
             takes_all = now - self._gone_since[owner] > self._settings.timeout_s

@@ -120,7 +120,7 @@ def _head(state: ScopeState, *, is_inline: bool) -> dict[str, Any]:
         ("control", state.control),
         ("event_number", state.event_number),
     ):
-        if value is not None and value is not False and value != [] and value != {} and value != 0:
+        if value or value == "":  # what is left out reads as its default
             head[name] = value
     if state.outbox:
         head["outbox"] = encode_outbox(state.outbox)
@@ -132,7 +132,7 @@ def _head(state: ScopeState, *, is_inline: bool) -> dict[str, Any]:
         head["tasks"] = [_task_row(task, is_inline=True) for task in state.tasks.values()]
         if state.events:
             head["events"] = [[number, *kept] for number, kept in state.events.items()]
-        if len(state.waiters):
+        if state.waiters:
             head["waiters"] = list(map(list, state.waiters))
     return head
 

@@ -83,8 +83,8 @@ class Commits:
         self.trouble = ""
         self.count += 1
 
-    async def find_out(self, write: ScopeWrite) -> None:
-        """Return when the write stands, sending it again if need be.
+    async def find_out(self, write: ScopeWrite) -> bool:
+        """Return when the write stands, sending it again if need be; False: others have changed the scope since.
 
         Raises:
             RevisionConflict, DuplicateKey: it does not stand, and never will.
@@ -94,8 +94,9 @@ class Commits:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                if await self._stands(write):
-                    return
+                is_latest = await self._stands(write)
+                if is_latest is not None:
+                    return is_latest
             except StorageUnavailable as error:
                 self.trouble = str(error)
                 if self.is_draining and pause_s > _LONGEST_PAUSE_S / 4:
@@ -103,11 +104,18 @@ class Commits:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def _stands(self, write: ScopeWrite) -> bool:
+    async def _stands(self, write: ScopeWrite) -> bool | None:
+        """Return None where it must be looked at again."""
         found = await self._storage.load(write.key)
         if found is not None and written_by(found) == written_by(write):
             self.trouble = ""
             return True
+        begins_life = not write.key.path and (write.expected_revision == 0 or write.replaces is not None)
+        if begins_life and found is not None and found.life == write.life:
+            self.trouble = ""
+            return False  # nobody else could have begun this life
+        if found is None and write.key.path and not await self._has_root(write):
+            raise RevisionConflict(f"{write.key.execution_id}: the execution of this group is gone")
         now = None if found is None else Version(found.life, found.revision)
         before = Version(write.life if write.replaces is None else write.replaces, write.expected_revision)
         if now != (before if write.expected_revision else None):
@@ -115,12 +123,16 @@ class Commits:
         try:
             await self.commit(write)
         except RevisionConflict:
-            return False  # it arrived between the look and this; look again
+            return None  # it arrived between the look and this; look again
         except DuplicateKey as duplicate:
             if duplicate.details["execution_id"] != write.key.execution_id:
                 raise
-            return False
+            return None
         return True
+
+    async def _has_root(self, write: ScopeWrite) -> bool:
+        root = await self._storage.version(ScopeKey(write.key.execution_id))
+        return root is not None and root.life == write.life
 
     @contextmanager
     def patience(self, tell: Callable[[StorageUnavailable], None], key: ScopeKey) -> Iterator[None]:

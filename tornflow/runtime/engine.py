@@ -101,6 +101,7 @@ class Engine:
             clock=clock.wall_ms,
             compile=lambda descriptor: compile_program(descriptor, transforms),
             gray=self._is_chosen,
+            token=identities.life,
             **settings.catalog,
         )
         self.commits = Commits(storage, _commit_settings(settings), node_id[:12])
@@ -184,13 +185,17 @@ class Engine:
         """Let attempts go out: from now on this server answers, and executors may call it."""
         self.dispatcher.open()
 
-    async def close(self, grace_s: float = 0) -> None:
-        """Drain: no new attempt, wait up to ``grace_s`` for those in flight, store every event in hand, close."""
+    async def drain(self, grace_s: float = 0) -> None:
+        """Take no new submission, start no new attempt, wait up to ``grace_s`` for those in flight. Idempotent."""
         self.service.closed_because = "the server is draining"
         self.cluster.drain()
         await self.retention.stop()
         await self.timers.stop()
         await self.dispatcher.close(grace_s)
+
+    async def close(self, grace_s: float = 0) -> None:
+        """Drain, store every event in hand, close."""
+        await self.drain(grace_s)
         await self.outbox_relay.close()
         await self.group_scopes.close()
         await self.runner.drain()

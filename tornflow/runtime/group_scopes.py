@@ -115,10 +115,14 @@ class GroupScopes:
             )  # fmt: skip
             event = Submitted(self._clock.wall_ms())
             try:
-                await self._runner.create(fresh, program, event, replaces=replaces, dropped_parts=dropped)
+                await self._runner.create(
+                    fresh, program, event, replaces=replaces, dropped_parts=dropped, is_patient=True
+                )
                 return True
             except RevisionConflict:
                 found = await while_unavailable(partial(self._runner.stored, state.key))
+                if found is None and not await self._is_alive(state):
+                    return False
                 if found is None:
                     replaces, dropped = None, frozenset()
                 elif _is_this_or_later(found[0].generation, state.generation):
@@ -134,18 +138,21 @@ class GroupScopes:
                 self._report(state, FlowStatus.FAILED, "internal_error", f"internal error: {error}", None)
                 return False
 
+    async def _is_alive(self, state: ScopeState) -> bool:
+        """Whether the execution of a group is still there: it may have been purged, and its id used again."""
+        root = ScopeKey(state.key.execution_id)
+        version = await while_unavailable(partial(self._storage.version, root))
+        return version is not None and version.life == state.life
+
     async def _catch_up(
         self, key: ScopeKey, name: str, run: Generation, states: Sequence[ScopeState], are_new: Sequence[bool]
     ) -> None:
-        """Tell groups what was told to others while these were being stored; what an old one has heard of is unknown."""
-        root = key if not key.path else ScopeKey(key.execution_id)
-        version = await while_unavailable(partial(self._storage.version, root)) if self._storage.is_shared else None
-        if self._storage.is_shared and (version is None or version.life != run[0]):
-            await while_unavailable(partial(self._storage.delete_strays, key.execution_id, str(run[0])))
-            return
+        """Tell groups what others were told while these were being stored; what an old one has heard is unknown."""
         parent = await while_unavailable(partial(self._runner.view, key))
-        if parent is None or parent.state.life != run[0]:
-            await while_unavailable(partial(self._storage.delete_strays, key.execution_id, str(run[0])))
+        if parent is None or parent.state.life != run[0] or not await self._is_alive(states[0]):
+            life = str(run[0])
+            await while_unavailable(partial(self._storage.delete_strays, key.execution_id, life))
+            self._runner.forget(key.execution_id, life)
             return
         for state, is_new in zip(states, are_new, strict=True):
             event = _missed(parent, name, run, state, is_new, self._clock.wall_ms())

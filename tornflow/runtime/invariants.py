@@ -10,7 +10,7 @@ parent heard of it, so that a mark may lag behind, but it never runs ahead.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tornflow.model.execution import GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.generation import Generation
@@ -69,7 +69,7 @@ def summary_problems(summary: Summary | None, state: ScopeState) -> list[Problem
     right = summary_of(state)
     return [
         Problem(state.key, "summary", f"{name} is {getattr(summary, name)!r}, the state has {getattr(right, name)!r}")
-        for name in Summary.__slots__
+        for name in (field.name for field in fields(Summary))
         # Stores of before kept no md5; it comes with the next change of the status.
         if getattr(summary, name) != getattr(right, name)
         and not (name == "descriptor_md5" and not summary.descriptor_md5)

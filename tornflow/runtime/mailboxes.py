@@ -1,7 +1,7 @@
 """Mailboxes: the queue of one scope, what is cached of it, and who waits for a look at it.
 
-Idle mailboxes are a cache, least recently used first, bounded in number and in bytes. Bytes are those of the saved form;
-as Python objects a context takes five to seven times as much.
+Idle mailboxes are a cache, least recently used first, bounded in number and in bytes. Bytes are those of the saved
+form; as Python objects a context takes five to seven times as much.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Mailbox:
     scope: Scope | None = None
     is_running: bool = False
     viewers: list[asyncio.Future[Scope | None]] = field(default_factory=list)
+    epoch: int = 0  # counts what made copies of this scope worthless: it was replaced, or deleted
+    is_settling: bool = False  # whether its last step was stored is being found out; the store knows more than we
     singles: int = 0  # so many events are applied one by one, to find the one that cannot be stored
     weight: int = 0  # bytes counted for it
 
@@ -130,8 +132,15 @@ class Mailboxes:
     def forget(self, execution_id: str, life: str) -> None:
         """Drop what is cached of a life that was deleted; looks at all mailboxes, of which there are few."""
         for box in [box for key, box in self._boxes.items() if key.execution_id == execution_id]:
-            if not box.is_running and box.scope is not None and box.scope.state.life == life:
-                self._drop(box)
+            if box.scope is None or box.scope.state.life == life:
+                self.outdate(box)
+
+    def outdate(self, box: Mailbox) -> None:
+        """Drop the copy of a scope that is no longer what is stored, also from under a step that uses it."""
+        box.epoch += 1
+        box.scope = None
+        if not box.is_running:
+            self.settle(box)
 
     @property
     def are_at_rest(self) -> bool:

@@ -32,7 +32,8 @@ class EngineMetrics(Collector):
         yield GaugeMetricFamily("tornflow_scopes_cached", "Scopes held in memory", runner.cached)
         yield GaugeMetricFamily("tornflow_scopes_cached_bytes", "Their stored size", runner.cached_bytes)
         yield GaugeMetricFamily("tornflow_timers_armed", "Timers due within the horizon", engine.timers.armed)
-        yield GaugeMetricFamily("tornflow_storage_up", "1 when the last write was stored", 0 if engine.commits.trouble else 1)
+        is_up = 0 if engine.commits.trouble else 1
+        yield GaugeMetricFamily("tornflow_storage_up", "1 when the last write was stored", is_up)
 
 
 def _by_status(name: str, text: str, counts: dict[str, int]) -> Metric:

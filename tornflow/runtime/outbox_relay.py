@@ -107,7 +107,7 @@ class OutboxRelay:
                 return self._confirm_parent, (key, state.parent)
             case StopChild():
                 name = attempt_key(key, state.generation, message.task, message.attempt)
-                return self._stop_child, (message.child_id, name)
+                return self._stop_child, (message.child_id, child_key(name, state.life))
             case SendCallback():
                 return self._callbacks.send, (self._callbacks.prepare(scope, message.number),)
             case GroupReport(status=status, code=code, msg=msg, ext=ext):
@@ -171,10 +171,10 @@ class OutboxRelay:
         if scope is None or not _waits_for(scope, parent, child.execution_id):
             await self._send(child, Terminated(self._clock.wall_ms()))
 
-    async def _stop_child(self, child_id: str | None, attempt: str) -> None:
+    async def _stop_child(self, child_id: str | None, key: str) -> None:
         """Without an id the start is under way: either it is stored by now, or it will ask (``ConfirmParent``)."""
         if child_id is None:
-            child_id = await while_unavailable(partial(self._storage.execution_for_key, child_key(attempt)))
+            child_id = await while_unavailable(partial(self._storage.execution_for_key, key))
         if child_id is not None:
             await self._send(ScopeKey(child_id), Terminated(self._clock.wall_ms()))
 
@@ -208,9 +208,12 @@ class OutboxRelay:
         await asyncio.gather(*(self._send(*entry) for entry in page))
 
 
-def child_key(attempt: str) -> str:
-    """Return the idempotency key under which an attempt starts its sub-flow; clients' keys have another name space."""
-    return f"child:{attempt}"
+def child_key(attempt: str, life: str) -> str:
+    """Return the idempotency key under which an attempt of a life starts its sub-flow.
+
+    Clients' keys have another name space. Executions of the version before lives (life "") had none.
+    """
+    return f"child:{attempt}" if life else attempt
 
 
 def _waits_for(scope: Scope, parent: ParentLink, child_id: str) -> bool:

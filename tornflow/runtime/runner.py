@@ -1,9 +1,9 @@
 """The shell around ``step``: one mailbox per scope, save first, act second.
 
-Events for one scope queue in its mailbox; what has gathered while the last commit was out is applied as one step and one
-commit. Events for different scopes run side by side and share commits inside the store. Requests wait for the commit
-that holds their effect; events of our own (answers, timers, messages) are kept and tried again until they are stored,
-because losing one would leave a flow waiting for ever.
+Events for one scope queue in its mailbox; what has gathered while the last commit was out is applied as one step and
+one commit. Events for different scopes run side by side and share commits inside the store. Requests wait for the
+commit that holds their effect; events of our own (answers, timers, messages) are kept and tried again until they are
+stored, because losing one would leave a flow waiting for ever.
 
 Where other nodes use the store too, a copy in memory may be old. A commit finds that out by itself; what ends without
 one (a refusal, an event that changes nothing, a view) counts only once the version of the copy was checked.
@@ -96,12 +96,13 @@ class Runner:
         replaces: Version | None = None,
         is_fresh: bool = False,
         dropped_parts: frozenset[str] = frozenset(),
+        is_patient: bool = False,
     ) -> None:
         """Store a new scope together with its first step and return once that is durable.
 
         ``state.revision`` is 0, or that of ``replaces``, the scope in whose place it is put; then ``is_fresh`` discards
         the whole old execution, ``dropped_parts`` only these parts of the old scope. A caller that is cancelled does
-        not stop it.
+        not stop it. ``is_patient``: an outcome that is unknown is waited for, however long it takes.
 
         Raises:
             RevisionConflict: the scope exists, or was changed. DuplicateKey: the idempotency key is taken. Nothing was
@@ -120,7 +121,8 @@ class Runner:
         except StorageUnavailable as error:
             if not error.is_unknown:
                 raise
-            await self._commits.within_patience(self._begin_settling(scope, write, commands), state.key)
+            outcome = self._begin_settling(scope, write, commands)
+            await (outcome if is_patient else self._commits.within_patience(outcome, state.key))
         else:
             self._created(scope, commands)
 
@@ -134,21 +136,27 @@ class Runner:
     ) -> None:
         """Find out what became of a creation, whether anybody still waits or not; if it stands, carry it out."""
         try:
-            await self._commits.find_out(write)
+            is_latest = await self._commits.find_out(write)
         except StorageError as error:
             if isinstance(error, OutcomeLost):  # it may have been ours, and others went on from there
                 self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
             answer(outcome, error)
             outcome.exception()  # looked at, also when nobody waits any more
-        else:
+            return
+        if is_latest:
             self._created(scope, commands)
-            answer(outcome, None)
+        else:  # others have gone on from there: name our work in it again
+            self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
+        answer(outcome, None)
 
     def _created(self, scope: Scope, commands: list[Command]) -> None:
         scope.saved()
         self.actor.on_committed(scope)
         box = self._boxes.use(scope.state.key)
-        if not box.is_running:  # else its events belong to an earlier life; it will read this one when it gets to it
+        box.epoch += 1
+        if box.is_running:  # for an earlier life, or run of a group
+            box.scope = None
+        else:
             box.scope = scope
             self._boxes.settle(box)
         self._run_commands(scope, commands)
@@ -190,7 +198,7 @@ class Runner:
         if self._storage.is_shared and version is None:
             return None
         box = self._boxes.get(key)
-        if box is not None and box.is_running:
+        if box is not None and box.is_running and not box.is_settling:
             scope = await box.look()
             if scope is not None and _is_current(scope, version):
                 return scope
@@ -313,6 +321,7 @@ class Runner:
     async def _step(self, box: Mailbox) -> None:
         """Apply what is queued, save it, act. Events leave the queue only when their fate is sealed."""
         count, is_checked = min(len(box.queue), _BATCH), box.scope is None  # what is read now is new enough for these
+        epoch = box.epoch
         scope = box.scope or await self._load_for(box, count)
         if scope is None:
             return
@@ -327,7 +336,7 @@ class Runner:
         if scope.is_dirty:
             if not await self._save_or_blame(box, scope, batch):
                 return
-        elif not is_checked and not await self._is_fresh(scope):
+        elif box.epoch != epoch or (not is_checked and not await self._is_fresh(scope)):
             box.scope = None
             return
         self.events += len(batch)
@@ -374,8 +383,14 @@ class Runner:
         except StorageUnavailable as error:
             if not error.is_unknown:
                 raise
-            with self._commits.patience(box.refuse_requests, box.key):
-                await self._commits.find_out(write)
+            box.is_settling, box.scope = True, None
+            box.show()
+            try:
+                with self._commits.patience(box.refuse_requests, box.key):
+                    await self._commits.find_out(write)
+            finally:
+                box.is_settling = False
+            box.scope = scope
         scope.saved()
 
     async def _load_for(self, box: Mailbox, count: int) -> Scope | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +42,7 @@ from tornflow.spi.task_type import Attempt
 
 NOT_REGISTERED = "WorkflowNotRegistered"
 _LIVING = ("not_started", "running", "key_succeed")
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 0)  # a stop goes down level by level
 _TRIES = 100  # an id whose last life is just being finished, purged, told about changes a few times at most
 
 
@@ -182,13 +184,24 @@ class Starting:
         old = await self._runner.view(ScopeKey(execution_id))
         if old is not None and not old.state.status.is_completed:
             raise _exists(execution_id)
-        version = None if old is None else Version(old.state.life, old.state.revision)
-        query = ExecutionQuery(statuses=_LIVING, parent_id=execution_id)
-        if version is not None and await self._storage.executions(query, limit=1):
-            raise ExecutionExists(
-                f"sub-flows of the former workflow with ID '{execution_id}' are still running", reason="children"
-            )
+        if old is None:
+            return None
+        version = Version(old.state.life, old.state.revision)
+        child = await self._living_child(execution_id)
+        if child is not None:
+            text = f"sub-flow {child} of the former workflow with ID '{execution_id}' is still running"
+            raise ExecutionExists(text, reason="children", child=child)
         return version
+
+    async def _living_child(self, execution_id: str) -> str | None:
+        """Return a sub-flow that has not ended. Those of a flow that was just terminated are being stopped: wait."""
+        query = ExecutionQuery(statuses=_LIVING, parent_id=execution_id)
+        for pause_s in _PAUSES_S:
+            found = await self._storage.executions(query, limit=1)
+            if not found:
+                return None
+            await asyncio.sleep(pause_s)
+        return found[0].execution_id
 
     async def start_child(self, attempt: Attempt, descriptor_id: str, context: Mapping[str, Any]) -> str:
         """Start a sub-flow for an attempt (``spi.task_type.Host.start_child``); repeating it returns the same child.
@@ -212,7 +225,7 @@ class Starting:
         state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
         state.context.setdefault("flow_root_execution_id", routes[0]["execution_id"])
         state.routes, state.parent = routes, link
-        state.idempotency_key = child_key(attempt.idempotency_key)
+        state.idempotency_key = child_key(attempt.idempotency_key, parent.state.life)
         return await while_unavailable(partial(self._create_child, state, entry))
 
     async def _create_child(self, state: ScopeState, entry: Entry[Program]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, TypeVarTuple
 
 import structlog
 
@@ -26,7 +26,7 @@ class Tasks:
         return len(self._tasks)
 
     def start(
-        self, work: Callable[[Unpack[Ts]], Awaitable[None]], *arguments: Unpack[Ts]
+        self, work: Callable[[*Ts], Awaitable[None]], *arguments: *Ts
     ) -> asyncio.Task[None] | None:
         """Begin some work; None when this is closed. What it raises is logged."""
         if self._is_closed:
@@ -67,6 +67,11 @@ async def _again_and_again(name: str, work: Callable[[], Awaitable[None]]) -> No
         try:
             await work()
             _log.error("a background task ended; it is begun again", task=name)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.error("a background task was cancelled by nobody; it is begun again", task=name)
         except Exception:
             _log.exception("a background task broke; it is begun again", task=name)
         await asyncio.sleep(_PAUSE_S)

@@ -24,8 +24,8 @@ ContextInitialiser = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ExecutionNotice:
-    """``status`` is a FlowStatus value: RUNNING on start and after a redo, KEY_SUCCEED, then the final one. ``code`` and
-    ``msg`` say why it failed, or was terminated."""
+    """``status`` is a FlowStatus value: RUNNING on start and after a redo, KEY_SUCCEED, then the final one. ``code``
+    and ``msg`` say why it failed, or was terminated."""
 
     execution_id: str
     service_id: str

@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from tornflow.model.execution import ScopeKey
+from tornflow.model.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Summary:
     """What lists and queries see of an execution: indexed columns beside its root scope.
 
@@ -54,7 +55,7 @@ class Version(NamedTuple):
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScopeWrite:
     """One atomic change of one scope: all of it is stored, or nothing.
 
@@ -82,7 +83,7 @@ class ScopeWrite:
     is_fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredScope:
     key: ScopeKey
     revision: int

@@ -8,11 +8,13 @@ event loop), ``stop`` once. What it needs from the host arrives through ``start`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from tornflow.model.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class Answered:
     """The attempt was carried out and this came back.
 
@@ -27,7 +29,7 @@ class Answered:
 NO_ANSWER = Answered(None)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """The attempt could not be carried out, or it failed. Retry rules of the task apply.
 
@@ -61,7 +63,7 @@ class Host(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One try of one task; ``number`` counts from 1.
 

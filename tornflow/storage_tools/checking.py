@@ -62,6 +62,7 @@ class ExecutionCheck:
     def __init__(self, execution_id: str) -> None:
         self.execution_id = execution_id
         self.problems: list[Problem] = []
+        self.has_root = False
         self.root: ScopeState | None = None
         self.owners: Counter[str] = Counter()
         self.descriptors: set[str] = set()
@@ -71,6 +72,8 @@ class ExecutionCheck:
 
     def add(self, record: StoredRecord) -> None:
         stored = record.scope
+        self.has_root |= not stored.key.path
+        self.owners.update(stored.owners)
         try:
             state = decode(stored).state
         except Exception as error:  # nothing that is stored may end the check
@@ -84,7 +87,6 @@ class ExecutionCheck:
             self.problems += summary_problems(record.summary, state)
         if not state.key.path or any(task.groups is not None for task in state.tasks.values()):
             self._parents[state.key.path] = state
-        self.owners.update(stored.owners)
         self.descriptors.add(state.descriptor_md5)
         if stored.due_at is not None and not stored.owners:
             self.due.append(stored)
@@ -140,7 +142,7 @@ class _Checker:
         if found is None:
             return
         self.done.counts["executions"] += 1
-        self._roots += found.root is not None
+        self._roots += found.has_root
         self._owners += found.owners
         problems = await self._problems(found)
         if self._living and problems:

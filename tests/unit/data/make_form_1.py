@@ -39,10 +39,15 @@ FLOWS = {
     "chain": f"  - {{category: function, name: a, pattern: task_sync, resourceName: 'test://held', next: b, {OUT}}}\n"
     "  - {category: function, name: b, pattern: task_sync, resourceName: 'test://quick'}\n",
     "asynchronous": f"  - {{category: function, name: a, pattern: task_async, resourceName: 'test://quick', {OUT}}}\n",
-    "loop": LOOP.replace("BODY", "{category: function, name: work, pattern: task_sync, resourceName: 'test://each',\n"
-                         "      inputMappings: [{source: $.context.x, target: $.input.x}], " + OUT + "}"),
-    "waiters": LOOP.replace("BODY", "{category: suspense, name: gate, event: go, outputMappings:"
-                            " [{source: $.output.event, target: $.context.v}]}"),
+    "loop": LOOP.replace(
+        "BODY",
+        "{category: function, name: work, pattern: task_sync, resourceName: 'test://each',\n"
+        "      inputMappings: [{source: $.context.x, target: $.input.x}], " + OUT + "}",
+    ),
+    "waiters": LOOP.replace(
+        "BODY",
+        "{category: suspense, name: gate, event: go, outputMappings: [{source: $.output.event, target: $.context.v}]}",
+    ),
     "parent": "  - {category: function, name: sub, pattern: flow_sync, resourceName: 'sub://demo:asynchronous',\n"
     f"     {OUT}}}\n",
     "starter": "  - {category: function, name: sub, pattern: flow_sync, resourceName: 'sub://demo:asynchronous',\n"
