@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tests.simulation.executors import SimulatedTaskType
 from tests.simulation.loop import OUTSIDE, Process, SimulatedLoop
 from tests.simulation.store import StoreClient
+from tornflow.errors import StorageError
 from tornflow.runtime.discovery import Plugins
 from tornflow.runtime.engine import Engine
 from tornflow_task_subflow import SubflowTaskType
@@ -55,6 +56,9 @@ class NodeClock:
     def steady_ms(self) -> int:
         return START_MS + self._elapsed_ms() + self._shift_ms
 
+    def drift_ms(self) -> int:
+        return self.steady_ms() - self.wall_ms()
+
     def seconds(self) -> float:
         return self.loop.time()
 
@@ -84,7 +88,8 @@ class SeededIdentities:
         return f"{self._next()}{self.name}"
 
     def node_id(self) -> str:
-        return self.name.encode().hex()
+        self.count += 1
+        return f"{self.name}-{self.count}".encode().hex()
 
     def chance(self) -> float:
         return self.random.random()
@@ -136,6 +141,8 @@ class Node:
             try:
                 await self.engine.start()
             except Exception as error:
+                if not isinstance(error, StorageError) and not process.is_dead:
+                    self.world.problems.append(f"start raised {error!r}")
                 self.world.trace("boot failed", process.name, str(error))
                 await asyncio.sleep(0.5)
                 continue

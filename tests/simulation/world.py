@@ -98,7 +98,7 @@ class World:
             self.outside.spawn(self._break(fault, self.nodes[fault.node]))
 
     async def _until_up(self, node: Node) -> None:
-        while not node.is_up:
+        while not node.is_up and self.loop.time() < _SETTLE_S:
             await asyncio.sleep(0.01)
 
     async def _store_flows(self) -> None:
@@ -181,9 +181,6 @@ class World:
         self.trace("settle")
         while True:
             await asyncio.sleep(_ROUND_S)
-            for node in self.nodes:
-                if not node.is_alive and self.plan.nodes == 1:
-                    await self._until_up(node)
             if not await self._help() and not self._what_is_left():
                 break
             if self.loop.time() > min(deadline, self._dead_since() + _DEAD_S):
@@ -205,6 +202,8 @@ class World:
 
     def _what_is_left(self) -> list[str]:
         left = [f"client {_where(task)}" for task in self.outside.open]
+        if not any(node.is_alive for node in self.nodes):
+            left.append("no node is alive")
         for node in self.nodes:
             if not node.is_alive:
                 continue
