@@ -50,9 +50,6 @@ class NodeClock:
     def wall_ms(self) -> int:
         return START_MS + self._elapsed_ms() + self.skew_ms
 
-    def drift_ms(self) -> int:
-        return self.steady_ms() - self.wall_ms()
-
     def steady_ms(self) -> int:
         return START_MS + self._elapsed_ms() + self._shift_ms
 
