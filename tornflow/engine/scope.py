@@ -28,16 +28,26 @@ class Scope:
 
     __slots__ = (
         "_hands", "_moments", "_size", "_sizes", "_timers", "active", "dirty_context", "dirty_events", "dirty_tasks",
-        "drift", "env", "failed", "graph", "is_dirty", "is_new", "keyed", "node", "ok", "open_attempts", "open_groups",
-        "program", "ready", "rules", "saved_bytes", "saved_summary", "state", "storage_form", "waiting",
+        "drift", "env", "failed", "graph", "is_dirty", "is_new", "keyed", "node", "now", "ok", "open_attempts",
+        "open_groups", "program", "ready", "rules", "saved_bytes", "saved_summary", "state", "storage_form", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, state: ScopeState, program: Program, rules: Rules, *, node: str = "", drift: int = 0, is_new: bool = False
+        self,
+        state: ScopeState,
+        program: Program,
+        rules: Rules,
+        *,
+        node: str = "",
+        now: int | None = None,
+        drift: int = 0,
+        is_new: bool = False,
     ) -> None:
-        """``node`` does the work that follows from a step; ``drift`` is its steady clock less its wall clock, in ms."""
+        """``node`` does the work that follows from a step; ``now`` is its steady clock at the step (None: the moment of
+        the event), ``drift`` that less its wall clock; all in ms."""
         self.state = state
         self.node = node
+        self.now = now
         self.drift = drift
         self.program = program
         self.graph: Graph = graph_of(program, state.key.path)
@@ -210,11 +220,11 @@ class Scope:
     def clear_timer(self, task: TaskState) -> None:
         task.timer = task.due_at = None  # the heap entry is dropped when it comes up
 
-    def pop_due(self, at: int) -> TaskState | None:
-        """Take the next task whose timer is due at ``at`` (wall clock), None when there is none."""
-        for heap, now in ((self._timers, at + self.drift), (self._moments, at)):
+    def pop_due(self, now: int) -> TaskState | None:
+        """Take the next task whose timer is due (``now`` on the steady clock), None when there is none."""
+        for heap, moment in ((self._timers, now), (self._moments, now - self.drift)):
             due_at = self._top(heap)
-            if due_at is not None and due_at <= now:
+            if due_at is not None and due_at <= moment:
                 return self.task(heappop(heap)[1])
         return None
 

@@ -73,7 +73,7 @@ def _must_wait(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
     if compiled.wait_until is not None:
         moment = _number(compiled.wait_until(root, turn.scope.env))
         if moment is not None:
-            return _wait(turn, task, "until", min(moment, longest), turn.at)
+            return _wait(turn, task, "until", min(moment, longest), turn.now - turn.scope.drift)
     if compiled.wait_for is None or task.timer == "waited":
         return False
     seconds = _number(compiled.wait_for(root, turn.scope.env))

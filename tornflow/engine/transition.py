@@ -202,10 +202,10 @@ def _timer_fired(turn: Turn) -> None:
     scope = turn.scope
     if scope.state.is_paused:
         return
-    if scope.state.due_at is not None and scope.state.due_at <= turn.at + scope.drift:
+    if scope.state.due_at is not None and scope.state.due_at <= turn.now:
         time_out(turn)
         return
-    while (task := scope.pop_due(turn.at)) is not None:
+    while (task := scope.pop_due(turn.now)) is not None:
         kind = task.timer
         scope.clear_timer(task)
         if kind == "timeout":

@@ -19,11 +19,13 @@ MISSING: Any = object()
 class Turn:
     """Changes one scope by the rules of ``rill-dsl`` 4; every module of the engine works through it."""
 
-    __slots__ = ("at", "commands", "scope")
+    __slots__ = ("at", "commands", "now", "scope")
 
     def __init__(self, scope: Scope, at: int, commands: list[Command]) -> None:
         self.scope = scope
         self.at = at
+        # An event may have waited, and the wall clock may have been set since: durations begin with the step.
+        self.now = at if scope.now is None else scope.now
         self.commands = commands
 
     # --- readiness (rill-dsl 4.3)
@@ -117,7 +119,7 @@ class Turn:
 
     def elapsed(self, seconds: int) -> int:
         """Return the moment, on the steady clock, when so many seconds have passed from now."""
-        return self.at + self.scope.drift + seconds * 1000
+        return self.now + seconds * 1000
 
     def post_message(self, name: str, message: Message) -> None:
         """Put a message into the outbox; it stays there until it is delivered.

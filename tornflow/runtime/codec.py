@@ -287,7 +287,7 @@ def decode_context(stored: StoredScope) -> dict[str, Any]:
 
 
 def _read_parts(state: ScopeState, parts: Mapping[str, bytes]) -> None:
-    for name, body in parts.items():
+    for name, body in sorted(parts.items()):  # the order of tasks must not depend on that of a store
         if name.startswith("t:"):
             state.tasks[name[2:]] = _task(loads(body))
         elif name.startswith("c:"):

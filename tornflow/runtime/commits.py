@@ -94,6 +94,8 @@ class Commits:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
+                # First a write that passes: after a failed flush a store may show what never reached its disk.
+                await self._storage.ping()
                 is_latest = await self._stands(write)
                 if is_latest is not None:
                     return is_latest

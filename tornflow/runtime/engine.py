@@ -49,6 +49,7 @@ from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import Attempt
 
 _log = structlog.get_logger("tornflow.engine")
+_GRACE_WITHOUT_STORE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ class Engine:
         self.cluster.drain()
         await self.retention.stop()
         await self.timers.stop()
-        await self.dispatcher.close(grace_s)
+        # While nothing can be stored, waiting for answers gains nothing: their attempts are made again.
+        await self.dispatcher.close(min(grace_s, _GRACE_WITHOUT_STORE_S) if self.commits.trouble else grace_s)
 
     async def close(self, grace_s: float = 0) -> None:
         """Drain, store every event in hand, close."""

@@ -325,7 +325,7 @@ class Runner:
         scope = box.scope or await self._load_for(box, count)
         if scope is None:
             return
-        scope.node, scope.drift = self.node_id, self._clock.drift_ms()
+        scope.node, scope.now, scope.drift = self.node_id, self._clock.steady_ms(), self._clock.drift_ms()
         commands: list[Command] = []
         batch = list(islice(box.queue, 1 if box.singles else count))
         refusals: list[TornflowError | None] = [try_to_apply(scope, entry.event, commands) for entry in batch]
@@ -427,7 +427,8 @@ class Runner:
         return scope
 
     def _scope(self, state: ScopeState, program: Program, *, is_new: bool = False) -> Scope:
-        return Scope(state, program, self._rules, node=self.node_id, drift=self._clock.drift_ms(), is_new=is_new)
+        now, drift = self._clock.steady_ms(), self._clock.drift_ms()
+        return Scope(state, program, self._rules, node=self.node_id, now=now, drift=drift, is_new=is_new)
 
 
 def _is_current(scope: Scope, version: Version | None) -> bool:
