@@ -179,7 +179,8 @@ class MongoStorage:
         if limit < 1:
             return []
         fields = {"r": 1, "L": 1}
-        rows = await self._driver.find("scopes", {"s.exp": below(before)}, fields, sort=[("s.exp", 1)], limit=limit)
+        query = {"s.exp": below(before), "o": None}
+        rows = await self._driver.find("scopes", query, fields, sort=[("s.exp", 1)], limit=limit)
         return [Target(split(row["_id"]).execution_id, life_of(row), row["r"]) for row in rows]
 
     # --- copying

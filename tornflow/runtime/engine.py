@@ -286,6 +286,7 @@ def _commit_settings(settings: EngineSettings) -> CommitSettings:
         int(settings.finished_retention_s * 1000),
         int(settings.failed_retention_s * 1000),
         settings.unknown_outcome_patience_s,
+        settings.node_timeout_s,
     )
 
 
