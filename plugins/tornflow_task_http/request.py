@@ -128,6 +128,8 @@ def _overlay(headers: dict[str, str], given: Mapping[str, Any]) -> None:
             raise Unsendable(f"header {name!r}: not a header name")
         if (lower := name.lower()) in _OWN_HEADERS:
             raise Unsendable(f"header {name!r}: set by the server only")
+        if value is None:
+            continue  # decisions, 20
         text = text_of(value)
         if not _HEADER_VALUE.fullmatch(text):
             raise Unsendable(f"header {name!r}: the value contains a line break or control character")
@@ -140,14 +142,9 @@ def _body(method: str, headers: Mapping[str, str], body: dict[str, Any]) -> byte
     if method == "GET":
         return None
     if any(value == FORM for name, value in headers.items() if name.lower() == "content-type"):
-        return "&".join([_pair(key, _form_text(key, value)) for key, value in body.items()]).encode()
+        fields = [_pair(key, text_of(value)) for key, value in body.items() if value is not None]  # decisions, 20
+        return "&".join(fields).encode()
     return encode(body)
-
-
-def _form_text(key: str, value: Any) -> str:
-    if value is None:
-        raise Unsendable(f"entry {key!r}: null cannot be sent in a form")
-    return text_of(value)
 
 
 def _pair(name: str, text: str) -> str:
