@@ -8,8 +8,8 @@ from typing import Any
 from tornflow.api.rill.views import dag_invoke_msg, flow_view, invoke_msg
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import CallbackConfig
+from tornflow.model.execution import TaskState
 from tornflow.model.jsontext import without_null_members
-from tornflow.model.names import instance_name
 from tornflow.model.status import FlowStatus, TaskStatus
 
 
@@ -22,11 +22,7 @@ def callback_body(scope: Scope, config: CallbackConfig) -> Mapping[str, Any]:
         "dag_status": "failed" if has_failed else "succeed",
     }
     if has_failed:
-        failed = {
-            instance_name(state.key.path, name): without_null_members(invoke_msg(task) or {})
-            for name, task in state.tasks.items()
-            if task.status is TaskStatus.FAILED
-        }
+        failed = {name: _failure(task) for name, task in state.tasks.items() if task.status is TaskStatus.FAILED}
         body["error_info"] = {
             "dag_invoke_info": without_null_members(dag_invoke_msg(state)),
             "failed_tasks_invoke_info": failed,
@@ -37,3 +33,14 @@ def callback_body(scope: Scope, config: CallbackConfig) -> Mapping[str, Any]:
     if config.full_context:
         body["data"] = state.context
     return body
+
+
+def name_failures(body: Mapping[str, Any], failed: Mapping[str, TaskState]) -> Mapping[str, Any]:
+    """Return the body of a failed flow with the failed tasks of its groups, by instance name, beside its own."""
+    info = body["error_info"]
+    told = info["failed_tasks_invoke_info"] | {name: _failure(task) for name, task in failed.items()}
+    return {**body, "error_info": {**info, "failed_tasks_invoke_info": told}}
+
+
+def _failure(task: TaskState) -> Any:
+    return without_null_members(invoke_msg(task) or {})
