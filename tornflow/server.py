@@ -19,7 +19,7 @@ from tornado.httpserver import HTTPServer
 from tornflow import __version__
 from tornflow.api import make_application, make_dapr_application
 from tornflow.api.edge import REFERENCE_CALLBACK_CHARS, Edge, EdgeLimits
-from tornflow.api.rill.callback import callback_body
+from tornflow.api.rill.callback import callback_body, name_failures
 from tornflow.config import Settings
 from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
@@ -79,7 +79,7 @@ def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes 
         _log.warning("plugin not loaded", plugin=report.name, reason=report.error)
     if task_types is not None:
         plugins = replace(plugins, task_types=task_types(plugins.task_types))
-    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body)
+    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body, name_failures)
 
 
 def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:

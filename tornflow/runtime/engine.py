@@ -27,7 +27,7 @@ from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.names import instance_name
-from tornflow.runtime.callbacks import CallbackBody, Callbacks
+from tornflow.runtime.callbacks import CallbackBody, Callbacks, NameFailures
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.clock import Clock, SystemClock
 from tornflow.runtime.cluster import Cluster, ClusterSettings
@@ -85,6 +85,7 @@ class Engine:
         plugins: Plugins,
         settings: EngineSettings,
         callback_body: CallbackBody,
+        name_failures: NameFailures = lambda body, _: body,
         *,
         clock: Clock | None = None,
         identities: Identities | None = None,
@@ -137,7 +138,7 @@ class Engine:
             falls_to_us=self.cluster.falls_to_us,
         )
         self.group_scopes = GroupScopes(storage, self.runner, self.dispatcher, clock)
-        callbacks = Callbacks(self.dispatcher, transforms, callback_body)
+        callbacks = Callbacks(self.dispatcher, transforms, callback_body, name_failures, self._stored)
         self.outbox_relay = OutboxRelay(storage, self.runner, callbacks, clock)
         self.retention = Retention(
             storage, self.runner, clock, pause_s=settings.retention_pause_s, collect=self.catalog.collect
@@ -261,6 +262,10 @@ class Engine:
 
     def _fire(self, key: ScopeKey) -> None:
         self.runner.post(key, TimerFired(self.clock.wall_ms()))
+
+    async def _stored(self, key: ScopeKey) -> ScopeState | None:
+        found = await self.runner.stored(key)
+        return None if found is None else found[0]
 
     async def _program(self, state: ScopeState) -> Program:
         if not state.descriptor_md5:
