@@ -89,7 +89,7 @@ def _disagreements(settings: Settings) -> Iterable[tuple[str, str]]:
     if not settings.rill.trigger_uri.startswith("/"):
         yield "rill.trigger_uri", "must begin with /"
     if settings.server.public_url and not _is_http_url(settings.server.public_url):
-        yield "server.public_url", "must be http://host[:port] or https://host[:port]"
+        yield "server.public_url", "must be http://host[:port] or https://host[:port]; a path may follow"
     if "://" not in settings.storage.url:
         yield "storage.url", "must be a URL such as sqlite:///var/tornflow.db"
     for name in ("allow", "deny"):
@@ -104,7 +104,8 @@ def _disagreements(settings: Settings) -> Iterable[tuple[str, str]]:
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        return is_whole and not parts.query and not parts.fragment and "//" not in parts.path
     except ValueError:
         return False
 
