@@ -14,7 +14,7 @@ from tornflow.config.sources import Found, Given, Refused, Retired, from_environ
 from tornflow.config.values import check
 from tornflow.errors import ConfigError
 
-__all__ = ["Settings", "is_loopback", "load_settings"]
+__all__ = ["Settings", "is_loopback", "load_settings", "load_with_places"]
 
 
 def load_settings(
@@ -33,6 +33,16 @@ def load_settings(
         ConfigError: something is unknown or wrong. The message is one line that names every problem, each with
             its place; ``details["problems"]`` has them as a list.
     """
+    return load_with_places(config_file, environ, flags, sets)[0]
+
+
+def load_with_places(
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    sets: Sequence[str] = (),
+) -> tuple[Settings, dict[str, str]]:
+    """The same, and for each setting that was given the place that won (``tornflow.yaml:12``, ``--set``)."""
     found: list[Found] = [
         *(from_file(config_file) if config_file else ()),
         *from_environ(environ or {}),
@@ -50,7 +60,7 @@ def load_settings(
     problems.extend(f"{places.get(path, 'default')}: {path}: {reason}" for path, reason in _disagreements(settings))
     if problems:
         raise ConfigError("; ".join(problems), problems=problems)
-    return settings
+    return settings, places
 
 
 def _checked(given: Iterable[Given], problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
