@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 from tornflow.spi.task_type import Attempt
 from tornflow_task_http.payload import NotJson, encode, text_of
+from tornflow_task_http.samples import SAMPLES, sample_here
 from tornflow_task_http.signing import signed
 
 FORM = "application/x-www-form-urlencoded"
@@ -54,7 +55,10 @@ def shape(attempt: Attempt, server_url: str, secret: str = "", *, strict: bool =
     Raises:
         Unsendable: resource, header or value cannot be sent. Nothing was sent.
     """
-    base, joint = _base_url(attempt.resource)
+    resource = attempt.resource
+    if resource in SAMPLES:
+        resource = sample_here(resource, attempt.server_url or server_url)
+    base, joint = _base_url(resource)
     entries, wants_signature = _without_auth(attempt.input)
     query, own_headers, body = _distribute(attempt, entries)
     callback_url = attempt.callback_url

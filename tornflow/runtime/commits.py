@@ -24,6 +24,7 @@ from tornflow.errors import DuplicateKey, RevisionConflict, StorageError, Storag
 from tornflow.model.execution import ScopeKey
 from tornflow.model.status import FlowStatus
 from tornflow.runtime.codec import encode, written_by
+from tornflow.runtime.histogram import Histogram
 from tornflow.spi.storage import ScopeWrite, Storage, Version
 
 _log = structlog.get_logger("tornflow.commits")
@@ -53,14 +54,19 @@ class CommitSettings:
 
 
 class Commits:
-    """All writes of scopes of one node. ``trouble`` says why the last one could not be stored, "" when it was."""
+    """All writes of scopes of one node. ``trouble`` says why the last one could not be stored, "" when it was.
+    ``seconds`` measures how long they take."""
 
-    def __init__(self, storage: Storage, settings: CommitSettings, tag: str) -> None:
+    def __init__(
+        self, storage: Storage, settings: CommitSettings, tag: str, seconds: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._storage = storage
         self._settings = settings
         self._tag = tag
+        self._seconds = seconds
         self._numbers = itertools.count(1)
         self.count = 0
+        self.times = Histogram()
         self.trouble = ""
         self.is_draining = False
 
@@ -86,6 +92,7 @@ class Commits:
 
     async def commit(self, write: ScopeWrite) -> None:
         """Raises: RevisionConflict, DuplicateKey, StorageUnavailable."""
+        begun = self._seconds()
         try:
             await self._storage.commit(write)
         except StorageUnavailable as error:
@@ -93,6 +100,7 @@ class Commits:
             raise
         self.trouble = ""
         self.count += 1
+        self.times.observe(self._seconds() - begun)
 
     async def find_out(self, write: ScopeWrite, since: float | None = None) -> bool:
         """Return when the write stands, sending it again if need be; False: others have changed the scope since.

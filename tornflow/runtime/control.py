@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from tornflow.engine.events import (
     Degraded,
     EventRaised,
@@ -18,7 +20,7 @@ from tornflow.engine.events import (
     Woken,
 )
 from tornflow.engine.scope import Scope
-from tornflow.errors import ExecutionFinished, ExecutionNotFinished, ExecutionNotFound, TaskNotFound
+from tornflow.errors import ExecutionFinished, ExecutionNotFinished, ExecutionNotFound, RequestError, TaskNotFound
 from tornflow.model.execution import ScopeKey
 from tornflow.model.messages import SendCallback
 from tornflow.model.names import base_name, split_instance
@@ -27,6 +29,7 @@ from tornflow.runtime.clock import Clock
 from tornflow.runtime.runner import Runner
 from tornflow.spi.storage import ExecutionQuery, Storage, Target
 
+_log = structlog.get_logger("tornflow.executions")
 _PAGE = 200
 _PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
@@ -54,8 +57,12 @@ class Control:
             ExecutionNotFound, ExecutionFinished, TaskNotFound, TaskNotRunning, TaskFinished, WrongCategory.
             AttemptOver: the token is that of an attempt, or a life, which is over.
         """
-        key, task = await self._scope_of(execution_id, task_name)
-        await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        try:
+            key, task = await self._scope_of(execution_id, task_name)
+            await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        except RequestError as refusal:
+            _log_refusal(execution_id, task_name, refusal)
+            raise
 
     async def trigger(
         self,
@@ -67,13 +74,17 @@ class Control:
         token: str | None = None,
     ) -> None:
         """Like ``finish`` for functions, like ``wakeup`` for a suspense; raises what they raise."""
-        key, task = await self._scope_of(execution_id, task_name)
-        scope = await self._runner.view(key)
-        compiled = None if scope is None else scope.graph.tasks.get(task)
-        if compiled is not None and compiled.definition.category is Category.SUSPENSE:
-            await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
-        else:
-            await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        try:
+            key, task = await self._scope_of(execution_id, task_name)
+            scope = await self._runner.view(key)
+            compiled = None if scope is None else scope.graph.tasks.get(task)
+            if compiled is not None and compiled.definition.category is Category.SUSPENSE:
+                await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
+            else:
+                await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        except RequestError as refusal:
+            _log_refusal(execution_id, task_name, refusal)
+            raise
 
     async def wakeup(
         self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, token: str | None = None
@@ -83,8 +94,12 @@ class Control:
         Raises:
             ExecutionNotFound, ExecutionFinished, TaskNotFound, TaskFinished, WrongCategory, AttemptOver.
         """
-        key, task = await self._scope_of(execution_id, task_name)
-        await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
+        try:
+            key, task = await self._scope_of(execution_id, task_name)
+            await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
+        except RequestError as refusal:
+            _log_refusal(execution_id, task_name, refusal)
+            raise
 
     async def degrade(self, execution_id: str, task_name: str, *, current: bool, followings: bool) -> None:
         """Degrade a task of this execution, wherever its instances are, unless they have started.
@@ -203,3 +218,10 @@ class Control:
             if await self._runner.view(key) is None:
                 raise TaskNotFound(f"storage can not get taskInfo:{instance}", task=instance)
         return key, task
+
+
+def _log_refusal(execution_id: str, task_name: str, refusal: RequestError) -> None:
+    """An executor reported in vain: who looks why a flow does not go on finds it here."""
+    _log.warning(
+        "completion refused", execution_id=execution_id, task=task_name, code=refusal.code, reason=refusal.message
+    )
