@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -251,9 +251,9 @@ class Runner:
         """Whether events wait or are being stored."""
         return not self._boxes.are_at_rest
 
-    def forget(self, execution_id: str, life: str) -> None:
-        """Drop what is cached of an execution that was deleted."""
-        self._boxes.forget(execution_id, life)
+    def forget(self, lives: Mapping[str, str]) -> None:
+        """Drop what is cached of executions that were deleted: their lives by id."""
+        self._boxes.forget(lives)
 
     # --- mailboxes
 
