@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Info
+from prometheus_client import CollectorRegistry, Info, ProcessCollector
 
 from tornflow import __version__
 from tornflow.api import make_application, make_dapr_application
 from tornflow.api.edge import REFERENCE_CALLBACK_CHARS, Edge, EdgeLimits
 from tornflow.api.edge_server import EdgeServer
-from tornflow.api.rill.callback import callback_body
+from tornflow.api.rill.callback import callback_body, name_failures
 from tornflow.components import Components, ComponentSource, load_components
 from tornflow.components.watching import Signature, signature, watch_components
 from tornflow.config import Settings
@@ -27,7 +25,10 @@ from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget, warm_up
 from tornflow.engine.program import Rules
-from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
+from tornflow.errors import StorageUnavailable, TornflowError
+from tornflow.flow_files import register_flows
+from tornflow.logs import set_level
+from tornflow.loop_lag import LoopLag
 from tornflow.open_files import allow_open_files
 from tornflow.ports import Listening, listen
 from tornflow.runtime.discovery import discover, find_storage
@@ -35,6 +36,8 @@ from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
+from tornflow.signals import on_signal
+from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import TaskType
 from tornflow.supervisor import Link
 
@@ -42,12 +45,19 @@ _log = structlog.get_logger("tornflow.server")
 
 _OTHER_FILES = 1024  # clients, the store, libraries
 
+_PAUSE_S = 0.5  # between two looks for a store that is not there yet
+
+ReadSettings = Callable[[], Settings]
 WrapTaskTypes = Callable[[Mapping[str, TaskType]], Mapping[str, TaskType]]
 
 
-def serve(settings: Settings, supervisor: Link | None = None) -> int:
-    """Run the server until SIGTERM, SIGINT or SIGHUP, or until its supervisor is gone; return the exit code."""
-    return run(Server(settings, supervisor).run_until_signal())
+def serve(settings: Settings, supervisor: Link | None = None, read_settings: ReadSettings | None = None) -> int:
+    """Run the server until SIGTERM or SIGINT, or until its supervisor is gone; return the exit code.
+
+    SIGHUP reloads what can be changed while it runs, out of what ``read_settings`` returns; to a process of a
+    supervisor it means to stop, because the next one reads everything again.
+    """
+    return run(Server(settings, supervisor, read_settings).run_until_signal())
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -81,7 +91,7 @@ def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes 
         _log.warning("plugin not loaded", plugin=report.name, reason=report.error)
     if task_types is not None:
         plugins = replace(plugins, task_types=task_types(plugins.task_types))
-    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body)
+    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body, name_failures)
 
 
 def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
@@ -122,6 +132,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
+        metrics_flows=settings.metrics.flows,
     )
 
 
@@ -140,9 +151,13 @@ def _dispatch_settings(settings: Settings, server_url: str) -> DispatchSettings:
 class Server:
     """One process: an engine and its ports."""
 
-    def __init__(self, settings: Settings, supervisor: Link | None = None) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Link | None = None, read_settings: ReadSettings | None = None
+    ) -> None:
         """``supervisor``: this is one of several processes behind one port (``tornflow serve --processes``)."""
         self._settings = settings
+        self._read_settings = read_settings or (lambda: settings)
+        self._lag = LoopLag()
         self._supervisor = supervisor
         self._not_ready = "starting"
         self._closed = "starting"
@@ -159,8 +174,10 @@ class Server:
         if self._supervisor is not None:
             self._supervisor.watch(stop.set)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, stop.set)
+        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            on_signal(name, stop.set)
+        hang_up = asyncio.Event()
+        on_signal("SIGHUP", hang_up.set if self._supervisor is None else stop.set)
         stopping = loop.create_task(stop.wait())
         try:
             await self._start_unless(stopping)
@@ -172,7 +189,9 @@ class Server:
                 stopping.cancel()
         if self._supervisor is not None:
             self._supervisor.say_ready()
+        reloading = loop.create_task(self._keep_reloading(hang_up))
         await stopping
+        reloading.cancel()
         _log.info("draining")
         await self.close()
         _log.info("stopped")
@@ -187,6 +206,26 @@ class Server:
         else:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
+
+    async def _keep_reloading(self, hang_up: asyncio.Event) -> None:
+        while True:
+            await hang_up.wait()
+            hang_up.clear()
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read the settings again and put into force the log level and the flows of ``flows.directory``; nothing else
+        can change while the server runs. What is wrong is logged, and nothing changes then."""
+        assert self.engine is not None
+        try:
+            settings = self._read_settings()
+            flows = await register_flows(self.engine, settings.flows.directory)
+        except TornflowError as error:
+            _log.error("not reloaded", reason=error.message)
+            return
+        set_level(settings.log.level)
+        self.engine.announcements.look_at_level()
+        _log.info("reloaded", level=settings.log.level, flows=len(flows))
 
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
@@ -206,6 +245,8 @@ class Server:
         if dapr_port is not None:
             self._serve(make_dapr_application(edge, metrics=application.metrics), dapr_port)
         await asyncio.to_thread(warm_up)
+        if settings.storage.wait_s:
+            await open_store(engine.storage, settings.storage.wait_s)
         await engine.start(holds_attempts=True)
         await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
@@ -213,6 +254,7 @@ class Server:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._not_ready = self._closed = ""
+        self._lag.start()
         engine.release()
         if self._source.folder:
             watch = watch_components(self._source, self._components, self._seen)
@@ -226,6 +268,7 @@ class Server:
         report to it.
         """
         self._not_ready = "draining"
+        self._lag.stop()
         if self._watching is not None:
             self._watching.cancel()
         if self.engine is not None:
@@ -281,47 +324,45 @@ class Server:
             dapr_api_token=settings.dapr.api_token,
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
             components=self._components,
-            registry=_registry(engine, self._supervisor.number if self._supervisor else 1),
+            registry=self._registry(engine),
         )
+
+    def _registry(self, engine: Engine) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        targets = self._settings.metrics.targets
+        registry.register(EngineMetrics(engine, max_targets=targets, loop_lag=self._lag.times))
+        ProcessCollector(registry=registry)
+        # Figures are of one process: this says which one answered, where several share a port.
+        about = Info("tornflow_process", "The process that answers", registry=registry)
+        number = self._supervisor.number if self._supervisor else 1
+        about.info({"process": str(number), "pid": str(os.getpid()), "node": engine.node_id})
+        return registry
+
+
+async def open_store(storage: Storage, wait_s: float) -> None:
+    """Open a store that may come later than the server.
+
+    Raises:
+        ConfigError: waiting would not help.
+        StorageUnavailable: it did not come within ``wait_s``.
+    """
+    loop = asyncio.get_running_loop()
+    end, has_said = loop.time() + wait_s, False
+    while True:
+        try:
+            return await storage.open()
+        except StorageUnavailable as error:
+            if loop.time() + _PAUSE_S > end:
+                raise StorageUnavailable(f"{error} (storage.wait_s = {wait_s:g} s are over)") from error
+            if not has_said:
+                _log.warning("waiting for the store", reason=str(error), wait_s=wait_s)
+            has_said = True
+        await asyncio.sleep(_PAUSE_S)
 
 
 def callback_limit(rill: RillSettings) -> int:
     """Return the characters that the body of a completion may have (decisions, "Lives and attempts")."""
     return min(rill.callback_limit_chars, REFERENCE_CALLBACK_CHARS) if rill.strict else rill.callback_limit_chars
-
-
-def _registry(engine: Engine, process: int) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(EngineMetrics(engine))
-    # Figures are of one process: this says which one answered, where several share a port.
-    about = Info("tornflow_process", "The process that answers", registry=registry)
-    about.info({"process": str(process), "pid": str(os.getpid()), "node": engine.node_id})
-    return registry
-
-
-async def register_flows(engine: Engine, directory: str) -> None:
-    """Add every YAML file of the configured folder under the alias ``release``.
-
-    Raises:
-        ConfigError: a file cannot be read or is no valid descriptor; it is named with its first problem.
-    """
-    if not directory:
-        return
-    folder = Path(directory)
-    if not folder.is_dir():
-        raise ConfigError(f"flows.directory: {directory} is not a folder")
-    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        try:
-            text = path.read_text("utf-8")
-            names = engine.catalog.names_in(text)
-            await engine.catalog.add(text, business=names[0], feature=names[1], alias="release")
-        except InvalidDescriptor as error:
-            problem = error.problems[0]
-            raise ConfigError(f"{path}:{problem.line}: {problem.message}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        except StorageUnavailable:
-            raise
 
 
 class _PluginSections(dict[str, Any]):

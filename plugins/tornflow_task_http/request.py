@@ -16,10 +16,14 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 from tornflow.spi.task_type import Attempt
 from tornflow_task_http.payload import NotJson, encode, text_of
+from tornflow_task_http.samples import SAMPLES, sample_here
 from tornflow_task_http.signing import signed
 
 FORM = "application/x-www-form-urlencoded"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9:/_.~-]+")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9:_.~-]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 # They describe the message on the wire. A wrong one would let an input smuggle a second request past the policy.
@@ -32,7 +36,7 @@ class Unsendable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """``url`` is complete and percent-encoded; ``body`` is None for GET."""
+    """``url`` is complete and percent-encoded; ``body`` is None for GET alone (decisions, 11)."""
 
     method: str
     url: str
@@ -40,42 +44,46 @@ class OutboundRequest:
     body: bytes | None
 
 
-def shape(attempt: Attempt, server_url: str, secret: str = "") -> OutboundRequest:
+def shape(attempt: Attempt, server_url: str, secret: str = "", *, strict: bool = False) -> OutboundRequest:
     """Return the request of one attempt.
 
     Args:
         server_url: the value of ``X-Flow-Server`` when the attempt names none.
         secret: signs the callback URL when the input asks for it with ``generate_auth``; "" never signs.
+        strict: every method but GET is POST, as in the reference.
 
     Raises:
         Unsendable: resource, header or value cannot be sent. Nothing was sent.
     """
-    base, joint = _base_url(attempt.resource)
+    resource = attempt.resource
+    if resource in SAMPLES:
+        resource = sample_here(resource, attempt.server_url or server_url)
+    base, joint = _base_url(resource)
     entries, wants_signature = _without_auth(attempt.input)
     query, own_headers, body = _distribute(attempt, entries)
     callback_url = attempt.callback_url
     if wants_signature and secret and callback_url:
         callback_url = signed(callback_url, secret)
-    method = "GET" if attempt.request_type.upper() == "GET" else "POST"
+    method = _method(attempt.request_type, strict)
     headers = _server_headers(attempt, attempt.server_url or server_url, callback_url)
-    if method == "POST":
+    if method != "GET":
         headers["Content-Type"] = "application/json"
     if own_headers:
         _overlay(headers, own_headers)
     try:
         url = base + joint + "&".join([_pair(name, text_of(value)) for name, value in query.items()])
-        return OutboundRequest(method, url, headers, _body(method, headers, body))
+        return OutboundRequest(method, url, headers, None if method == "GET" else _body(headers, body))
     except NotJson as error:
         raise Unsendable(f"the input cannot be written as JSON: {error}") from error
 
 
-def preview(attempt: Attempt, server_url: str) -> dict[str, Any]:
+def preview(attempt: Attempt, server_url: str, *, strict: bool = False) -> dict[str, Any]:
     """Return the URL and the body as an object, also where the body would go out as a form or not at all (GET).
 
     Raises:
         Unsendable: as ``shape``.
     """
-    made = shape(attempt, server_url)
+    made = shape(attempt, server_url, strict=strict)
     _, _, body = _distribute(attempt, _without_auth(attempt.input)[0])
     return {"url": made.url, "body": body}
 
@@ -116,7 +124,9 @@ def _server_headers(attempt: Attempt, server_url: str, callback_url: str) -> dic
         headers["X-Mode"] = "async"
     if attempt.idempotency_key:
         # Execution ids and task names are checked where they enter; a Dapr instance id may still hold any character.
-        headers["X-Idempotency-Key"] = quote(attempt.idempotency_key, safe=":/-_.~", errors="replace")
+        key = attempt.idempotency_key
+        is_plain = _PLAIN_KEY.fullmatch(key) is not None
+        headers["X-Idempotency-Key"] = key if is_plain else quote(key, safe=":/-_.~", errors="replace")
     return headers
 
 
@@ -128,6 +138,8 @@ def _overlay(headers: dict[str, str], given: Mapping[str, Any]) -> None:
             raise Unsendable(f"header {name!r}: not a header name")
         if (lower := name.lower()) in _OWN_HEADERS:
             raise Unsendable(f"header {name!r}: set by the server only")
+        if value is None:
+            continue  # decisions, 20
         text = text_of(value)
         if not _HEADER_VALUE.fullmatch(text):
             raise Unsendable(f"header {name!r}: the value contains a line break or control character")
@@ -136,18 +148,22 @@ def _overlay(headers: dict[str, str], given: Mapping[str, Any]) -> None:
         known[lower] = name
 
 
-def _body(method: str, headers: Mapping[str, str], body: dict[str, Any]) -> bytes | None:
-    if method == "GET":
-        return None
-    if any(value == FORM for name, value in headers.items() if name.lower() == "content-type"):
-        return "&".join([_pair(key, _form_text(key, value)) for key, value in body.items()]).encode()
+def _method(word: str, strict: bool) -> str:
+    """Any other word is POST, as in the reference; ``tornflow lint`` warns of it."""
+    method = word.strip().upper()
+    if strict and method != "GET":
+        return "POST"
+    return method if method in _METHODS else "POST"
+
+
+def _body(headers: dict[str, str], body: dict[str, Any]) -> bytes:
+    """Encode the body; the header of a form is completed with its charset, as the reference sends it."""
+    name = next((name for name, value in headers.items() if value == FORM and name.lower() == "content-type"), None)
+    if name is not None:
+        headers[name] = f"{FORM};charset=UTF-8"
+        fields = [_pair(key, text_of(value)) for key, value in body.items() if value is not None]  # decisions, 20
+        return "&".join(fields).encode()
     return encode(body)
-
-
-def _form_text(key: str, value: Any) -> str:
-    if value is None:
-        raise Unsendable(f"entry {key!r}: null cannot be sent in a form")
-    return text_of(value)
 
 
 def _pair(name: str, text: str) -> str:
@@ -162,7 +178,10 @@ def _quoted(text: str) -> str:
     return _kept(text) if len(text) <= 256 else quote_plus(text)
 
 
-_kept = lru_cache(maxsize=4096)(quote_plus)
+@lru_cache(maxsize=4096)
+def _kept(text: str) -> str:
+    """An execution id is new with every flow; nearly all have nothing to encode but colons."""
+    return text.replace(":", "%3A") if _PLAIN_ID.fullmatch(text) else quote_plus(text)
 
 
 def origin_of(resource: str) -> str | None:

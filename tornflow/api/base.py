@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
@@ -168,12 +169,16 @@ class EdgeApplication(Application):
         self.edge = edge
         self.metrics = metrics
         self._exact = dict(exact)
+        self._below = urlsplit(edge.server_url).path.rstrip("/")
         self._finders = tuple(finders)
         self._unknown: Found = (unknown, {"edge": edge, "route": None})
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         if not request.path.startswith("/"):
             to_origin_form(request)
+        # A proxy that serves us below a path may pass it on, or take it away.
+        if self._below and request.path.startswith(self._below + "/"):
+            request.path = request.path[len(self._below) :]
         found = self._exact.get(request.path) or self._search(request)
         if found is None:
             delegate = self.default_router.find_handler(request, **kwargs)

@@ -30,7 +30,9 @@ class ServerSettings:
         1, "server processes that share the ports; more than 1 needs a shared store (MongoDB)", minimum=1, maximum=256
     )
     public_url: str = setting(
-        "", "how executors reach this server (X-Callback-Url); empty: http://<host>:<port>, or 127.0.0.1 for 0.0.0.0"
+        "",
+        "how executors reach this server (X-Callback-Url), with the sub path if a proxy serves it below one; empty:"
+        " http://<host>:<port>, or 127.0.0.1 for 0.0.0.0",
     )
     drain_timeout_s: float = setting(30.0, "how long SIGTERM waits for steps in hand", unit="s", minimum=0)
     body_limit_bytes: int = setting(4 * MIB, "largest request body", unit="bytes", minimum=1024)
@@ -216,7 +218,11 @@ class OutboundSettings:
 class FlowsSettings:
     """Descriptors that are there from the start"""
 
-    directory: str = setting("", "folder whose *.yaml are registered under the alias release at start; empty: none")
+    directory: str = setting(
+        "",
+        "folder whose *.yaml and *.yml, subfolders included, are registered under the alias release at start and on"
+        " SIGHUP; empty: none",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,4 +232,16 @@ class LogSettings:
     level: str = setting("info", "least urgent level that is written", one_of=("debug", "info", "warning", "error"))
     format: str = setting(
         "auto", "json: one object per line; console: for people; auto: by terminal", one_of=("auto", "json", "console")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """How many series GET /metrics may have"""
+
+    flows: int = setting(
+        100, "flows with figures of their own; all others share the label (others)", unit="flows", minimum=0
+    )
+    targets: int = setting(
+        100, "the same for targets of attempts, those with the most attempts first", unit="targets", minimum=0
     )

@@ -17,6 +17,7 @@ from tornflow.config.sections import (
     ExpressionSettings,
     FlowsSettings,
     LogSettings,
+    MetricsSettings,
     OutboundSettings,
     RillSettings,
     ServerSettings,
@@ -37,6 +38,7 @@ class Settings:
     plugins: PluginSettings = field(default_factory=PluginSettings)
     flows: FlowsSettings = field(default_factory=FlowsSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     other_plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """``plugins.<name>`` of task types that are not built in: only their own code knows what is right there."""
     warnings: tuple[str, ...] = ()

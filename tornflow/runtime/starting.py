@@ -27,7 +27,7 @@ from tornflow.errors import (
 )
 from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import Json, ParentLink, ScopeKey, ScopeState
-from tornflow.model.jsontext import dumps, loads
+from tornflow.model.jsontext import dumps, loads, without_null_members
 from tornflow.model.names import split_instance
 from tornflow.model.status import Pattern
 from tornflow.runtime.catalog import Catalog, Entry
@@ -224,7 +224,8 @@ class Starting:
             link = ParentLink(key.execution_id, key.path, task, attempt.number, generation)
         entry = await while_unavailable(partial(self._catalog.resolve, descriptor_id, input=context))
         state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
-        state.context.setdefault("flow_root_execution_id", routes[0]["execution_id"])
+        if state.context.get("flow_root_execution_id") is None:
+            state.context["flow_root_execution_id"] = routes[0]["execution_id"]
         state.routes, state.parent = routes, link
         state.idempotency_key = child_key(attempt.idempotency_key, parent.state.life)
         return await while_unavailable(partial(self._create_child, state, entry))
@@ -251,7 +252,7 @@ class Starting:
         for initialise in self._context_initialisers:
             whole = {**_initialised(initialise, whole), **whole}
         whole["flow_execution_id"] = execution_id
-        state.context = {key: value for key, value in whole.items() if value is not None}
+        state.context = whole
         if entry is not None:
             state.workspace, state.dag_name = entry.descriptor.workspace, entry.descriptor.dag_name
         return state
@@ -259,8 +260,11 @@ class Starting:
     async def _create(
         self, state: ScopeState, entry: Entry[Program] | None, *, replaces: Version | None = None
     ) -> None:
-        size, limit = len(dumps(state.context)), self._settings.context_limit_bytes
-        if size > limit:
+        text, limit = dumps(state.context), self._settings.context_limit_bytes
+        if b"null" in text:  # the text is made to be measured; without the word there is nothing to look for
+            state.context = without_null_members(state.context)
+            text = dumps(state.context)
+        if (size := len(text)) > limit:
             raise LimitExceeded(
                 f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}",
                 limit="engine.context_limit_bytes", allowed=limit, given=size,
