@@ -24,7 +24,7 @@ from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget, warm_up
 from tornflow.engine.program import Rules
 from tornflow.errors import StorageUnavailable, TornflowError
-from tornflow.flow_files import register_flows
+from tornflow.flow_files import log_flows, register_flows
 from tornflow.logs import set_level
 from tornflow.loop_lag import LoopLag
 from tornflow.open_files import allow_open_files
@@ -219,7 +219,8 @@ class Server:
             return
         set_level(settings.log.level)
         self.engine.announcements.look_at_level()
-        _log.info("reloaded", level=settings.log.level, flows=len(flows))
+        _log.info("reloaded", level=settings.log.level)
+        log_flows(settings.flows.directory, flows)
 
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
@@ -241,7 +242,7 @@ class Server:
         if settings.storage.wait_s:
             await open_store(engine.storage, settings.storage.wait_s)
         await engine.start(holds_attempts=True)
-        await register_flows(engine, settings.flows.directory)
+        flows = await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
         gc.collect()
         gc.freeze()
@@ -250,6 +251,7 @@ class Server:
         self._lag.start()
         engine.release()
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
+        log_flows(settings.flows.directory, flows)
 
     async def close(self) -> None:
         """Stop intake, let requests and attempts in hand end, store everything, close.
