@@ -35,6 +35,7 @@ from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.signals import on_signal
+from tornflow.spi.hookspecs import TaskNotice
 from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import TaskType
 from tornflow.supervisor import Link
@@ -68,20 +69,30 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def start_engine(settings: Settings, task_types: WrapTaskTypes | None = None) -> Engine:
+async def start_engine(
+    settings: Settings,
+    task_types: WrapTaskTypes | None = None,
+    on_task: Callable[[TaskNotice], None] | None = None,
+) -> Engine:
     """Return a running engine without any listening port (``tornflow run``, tests, embedding).
 
-    ``task_types`` may put others in the place of those that are installed, by protocol.
+    ``task_types`` may put others in the place of those that are installed, by protocol. ``on_task`` hears of every
+    change of a task, like the observers of plug-ins.
 
     Raises:
         ConfigError, StorageUnavailable
     """
-    engine = build_engine(settings, settings.server_url(), task_types)
+    engine = build_engine(settings, settings.server_url(), task_types, on_task)
     await engine.start()
     return engine
 
 
-def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes | None = None) -> Engine:
+def build_engine(
+    settings: Settings,
+    server_url: str,
+    task_types: WrapTaskTypes | None = None,
+    on_task: Callable[[TaskNotice], None] | None = None,
+) -> Engine:
     """Wire an engine as configured; nothing is opened yet."""
     storage = find_storage(settings.storage.url, settings.storage_values())
     plugins = discover(disabled=settings.plugins.disabled)
@@ -89,6 +100,8 @@ def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes 
         _log.warning("plugin not loaded", plugin=report.name, reason=report.error)
     if task_types is not None:
         plugins = replace(plugins, task_types=task_types(plugins.task_types))
+    if on_task is not None:
+        plugins = replace(plugins, task_observers=(*plugins.task_observers, ("on_task", on_task)))
     return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body)
 
 
