@@ -76,7 +76,8 @@ def test_a_tolerated_task_says_why_it_was_skipped() -> None:
     with Progress(FLOW, place) as progress:
         skipped = TaskState("t0", TaskStatus.SKIPPED, 1, msg="no paper")
         progress.show(state(skipped, TaskState("t1", TaskStatus.SKIPPED)))
-    assert written(place).splitlines() == ["SKIPPED      t0: no paper", "SKIPPED      t1"]
+        progress.show(state(TaskState("t2", TaskStatus.SKIPPED, msg="a switch chose another branch")))
+    assert written(place).splitlines() == ["SKIPPED      t0: no paper", "SKIPPED      t1", "SKIPPED      t2"]
 
 
 def test_each_failed_attempt_says_why_and_ends_of_root_tasks_are_left_to_the_states() -> None:

@@ -81,7 +81,7 @@ class Progress:
         of the root, looked at now and then, do not tell."""
         is_retried = notice.status == TaskStatus.READY
         is_over = notice.status in (TaskStatus.FAILED, TaskStatus.SKIPPED) and notice.task_name not in self._names
-        if not notice.msg or not (is_retried or is_over):
+        if not notice.msg or not notice.attempt or not (is_retried or is_over):
             return
         self._told += 1
         if self._told <= _MAX_TOLD:
@@ -152,7 +152,8 @@ def _groups(groups: GroupsState | None) -> str:
 
 def _reason(task: TaskState) -> str:
     """Why it failed, or was skipped although it should have run (``tolerance``)."""
-    if not task.msg or task.status not in (TaskStatus.FAILED, TaskStatus.SKIPPED):
+    was_tolerated = task.status is TaskStatus.SKIPPED and task.attempt > 0  # others were passed over: nothing is wrong
+    if not task.msg or not (was_tolerated or task.status is TaskStatus.FAILED):
         return ""
     return f": {_cut(task.msg)}"
 
