@@ -232,7 +232,7 @@ class Server:
             return
         set_level(settings.log.level)
         self.engine.announcements.look_at_level()
-        _log.info("reloaded", level=settings.log.level)
+        _log.info("reloaded", log_level=settings.log.level)
         log_flows(settings.flows.directory, flows)
 
     async def start(self) -> None:
@@ -346,11 +346,11 @@ async def open_store(storage: Storage, wait_s: float) -> None:
         try:
             return await storage.open()
         except StorageUnavailable as error:
-            if loop.time() + _PAUSE_S > end:
-                raise StorageUnavailable(f"{error} (storage.wait_s = {wait_s:g} s are over)") from error
             if not has_said:
                 _log.warning("waiting for the store", reason=str(error), wait_s=wait_s)
             has_said = True
+            if loop.time() + _PAUSE_S > end:
+                raise StorageUnavailable(f"{error} (storage.wait_s = {wait_s:g} s are over)") from error
         await asyncio.sleep(_PAUSE_S)
 
 
