@@ -89,7 +89,8 @@ def test_groups_are_shown_by_index_with_raw_names() -> None:
 
 
 def test_a_started_foreach_has_the_mapping_that_clients_look_for() -> None:
-    loop = ForeachTask(name="l", category=Category.FOREACH, document={}, iteration=Iteration("$.input.l", "x"), tasks=())
+    collection = Iteration("$.input.l", "x")
+    loop = ForeachTask(name="l", category=Category.FOREACH, document={}, iteration=collection, tasks=())
     empty = TaskState("l", TaskStatus.SUCCEED)  # of an empty list: without groups
     assert task_view(loop, empty)["sub_group_key_judgement_mapping"] == {}
     for view in (task_view(loop, TaskState("l")), task_view(loop, None), task_view(task("a"), empty)):
