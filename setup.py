@@ -27,5 +27,5 @@ setup(
     packages=PACKAGES,
     package_dir=PACKAGE_DIR,
     # "" means every package; "*" does not.
-    package_data={"": ["py.typed", "*.lark"], "tornflow": ["web/static/*", "web/static/**/*"]},
+    package_data={"": ["py.typed", "*.lark"], "tornflow": ["web/static/*", "web/static/**/*", "samples/*.yaml"]},
 )

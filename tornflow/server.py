@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Info
-from tornado.httpserver import HTTPServer
+from prometheus_client import CollectorRegistry, Info, ProcessCollector
 
 from tornflow import __version__
 from tornflow.api import make_application, make_dapr_application
 from tornflow.api.edge import REFERENCE_CALLBACK_CHARS, Edge, EdgeLimits
+from tornflow.api.edge_server import EdgeServer
 from tornflow.api.rill.callback import callback_body, name_failures
+from tornflow.components import Components, ComponentSource, load_components
+from tornflow.components.watching import Signature, signature, watch_components
 from tornflow.config import Settings
 from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget, warm_up
 from tornflow.engine.program import Rules
-from tornflow.errors import ConfigError, InvalidDescriptor, StorageUnavailable, TornflowError
+from tornflow.errors import StorageUnavailable, TornflowError
+from tornflow.flow_files import register_flows
+from tornflow.logs import set_level
+from tornflow.loop_lag import LoopLag
 from tornflow.open_files import allow_open_files
 from tornflow.ports import Listening, listen
 from tornflow.runtime.discovery import discover, find_storage
@@ -33,6 +36,8 @@ from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
+from tornflow.signals import on_signal
+from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import TaskType
 from tornflow.supervisor import Link
 
@@ -40,12 +45,19 @@ _log = structlog.get_logger("tornflow.server")
 
 _OTHER_FILES = 1024  # clients, the store, libraries
 
+_PAUSE_S = 0.5  # between two looks for a store that is not there yet
+
+ReadSettings = Callable[[], Settings]
 WrapTaskTypes = Callable[[Mapping[str, TaskType]], Mapping[str, TaskType]]
 
 
-def serve(settings: Settings, supervisor: Link | None = None) -> int:
-    """Run the server until SIGTERM, SIGINT or SIGHUP, or until its supervisor is gone; return the exit code."""
-    return run(Server(settings, supervisor).run_until_signal())
+def serve(settings: Settings, supervisor: Link | None = None, read_settings: ReadSettings | None = None) -> int:
+    """Run the server until SIGTERM or SIGINT, or until its supervisor is gone; return the exit code.
+
+    SIGHUP reloads what can be changed while it runs, out of what ``read_settings`` returns; to a process of a
+    supervisor it means to stop, because the next one reads everything again.
+    """
+    return run(Server(settings, supervisor, read_settings).run_until_signal())
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -120,6 +132,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
         timer_horizon_s=engine.timer_horizon_s,
         node_heartbeat_s=engine.node_heartbeat_s,
         node_timeout_s=engine.node_timeout_s,
+        metrics_flows=settings.metrics.flows,
     )
 
 
@@ -138,13 +151,21 @@ def _dispatch_settings(settings: Settings, server_url: str) -> DispatchSettings:
 class Server:
     """One process: an engine and its ports."""
 
-    def __init__(self, settings: Settings, supervisor: Link | None = None) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Link | None = None, read_settings: ReadSettings | None = None
+    ) -> None:
         """``supervisor``: this is one of several processes behind one port (``tornflow serve --processes``)."""
         self._settings = settings
+        self._read_settings = read_settings or (lambda: settings)
+        self._lag = LoopLag()
         self._supervisor = supervisor
         self._not_ready = "starting"
         self._closed = "the server is starting"
-        self._servers: list[HTTPServer] = []
+        self._servers: list[EdgeServer] = []
+        self._source = ComponentSource(**settings.component_values())
+        self._components = Components()
+        self._seen: Signature = ()
+        self._watching: asyncio.Task[None] | None = None
         self.engine: Engine | None = None
         self.ports: list[int] = []
 
@@ -153,8 +174,10 @@ class Server:
         if self._supervisor is not None:
             self._supervisor.watch(stop.set)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, stop.set)
+        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            on_signal(name, stop.set)
+        hang_up = asyncio.Event()
+        on_signal("SIGHUP", hang_up.set if self._supervisor is None else stop.set)
         stopping = loop.create_task(stop.wait())
         try:
             await self._start_unless(stopping)
@@ -166,7 +189,9 @@ class Server:
                 stopping.cancel()
         if self._supervisor is not None:
             self._supervisor.say_ready()
+        reloading = loop.create_task(self._keep_reloading(hang_up))
         await stopping
+        reloading.cancel()
         _log.info("draining")
         await self.close()
         _log.info("stopped")
@@ -182,9 +207,30 @@ class Server:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
 
+    async def _keep_reloading(self, hang_up: asyncio.Event) -> None:
+        while True:
+            await hang_up.wait()
+            hang_up.clear()
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read the settings again and put into force the log level and the flows of ``flows.directory``; nothing else
+        can change while the server runs. What is wrong is logged, and nothing changes then."""
+        assert self.engine is not None
+        try:
+            settings = self._read_settings()
+            flows = await register_flows(self.engine, settings.flows.directory)
+        except TornflowError as error:
+            _log.error("not reloaded", reason=error.message)
+            return
+        set_level(settings.log.level)
+        self.engine.announcements.look_at_level()
+        _log.info("reloaded", level=settings.log.level, flows=len(flows))
+
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
         settings = self._settings
+        self._load_components()
         allow_open_files(settings.outbound.connections + _OTHER_FILES)
         host, second_port = settings.server.host, settings.server.dapr_port
         is_shared = self._supervisor is not None
@@ -199,6 +245,8 @@ class Server:
         if dapr_port is not None:
             self._serve(make_dapr_application(edge, metrics=application.metrics), dapr_port)
         await asyncio.to_thread(warm_up)
+        if settings.storage.wait_s:
+            await open_store(engine.storage, settings.storage.wait_s)
         await engine.start(holds_attempts=True)
         await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
@@ -206,7 +254,11 @@ class Server:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._not_ready = self._closed = ""
+        self._lag.start()
         engine.release()
+        if self._source.folder:
+            watch = watch_components(self._source, self._components, self._seen)
+            self._watching = asyncio.get_running_loop().create_task(watch)
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
 
     async def close(self) -> None:
@@ -216,6 +268,9 @@ class Server:
         report to it.
         """
         self._not_ready = "draining"
+        self._lag.stop()
+        if self._watching is not None:
+            self._watching.cancel()
         if self.engine is not None:
             await self.engine.drain(self._settings.server.drain_timeout_s)
         self._closed = "the server is draining"
@@ -226,9 +281,17 @@ class Server:
         for server in self._servers:
             await server.close_all_connections()
 
+    def _load_components(self) -> None:
+        """Raises ConfigError: a component file cannot be used; before anything is opened."""
+        self._seen = signature(self._source)
+        loaded = load_components(self._source)
+        for warning in loaded.warnings:
+            _log.warning(warning)
+        self._components.replace(loaded.components)
+
     def _serve(self, application: Any, listening: Listening) -> None:
         limit = self._settings.server.drain_limit_bytes
-        server = HTTPServer(application, max_body_size=limit, max_buffer_size=limit)
+        server = EdgeServer(application, max_body_size=limit, max_buffer_size=limit)
         server.add_sockets(listening.sockets)
         self._servers.append(server)
 
@@ -260,47 +323,46 @@ class Server:
             version=__version__,
             dapr_api_token=settings.dapr.api_token,
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
-            registry=_registry(engine, self._supervisor.number if self._supervisor else 1),
+            components=self._components,
+            registry=self._registry(engine),
         )
+
+    def _registry(self, engine: Engine) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        targets = self._settings.metrics.targets
+        registry.register(EngineMetrics(engine, max_targets=targets, loop_lag=self._lag.times))
+        ProcessCollector(registry=registry)
+        # Figures are of one process: this says which one answered, where several share a port.
+        about = Info("tornflow_process", "The process that answers", registry=registry)
+        number = self._supervisor.number if self._supervisor else 1
+        about.info({"process": str(number), "pid": str(os.getpid()), "node": engine.node_id})
+        return registry
+
+
+async def open_store(storage: Storage, wait_s: float) -> None:
+    """Open a store that may come later than the server.
+
+    Raises:
+        ConfigError: waiting would not help.
+        StorageUnavailable: it did not come within ``wait_s``.
+    """
+    loop = asyncio.get_running_loop()
+    end, has_said = loop.time() + wait_s, False
+    while True:
+        try:
+            return await storage.open()
+        except StorageUnavailable as error:
+            if loop.time() + _PAUSE_S > end:
+                raise StorageUnavailable(f"{error} (storage.wait_s = {wait_s:g} s are over)") from error
+            if not has_said:
+                _log.warning("waiting for the store", reason=str(error), wait_s=wait_s)
+            has_said = True
+        await asyncio.sleep(_PAUSE_S)
 
 
 def callback_limit(rill: RillSettings) -> int:
     """Return the characters that the body of a completion may have (decisions, "Lives and attempts")."""
     return min(rill.callback_limit_chars, REFERENCE_CALLBACK_CHARS) if rill.strict else rill.callback_limit_chars
-
-
-def _registry(engine: Engine, process: int) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(EngineMetrics(engine))
-    # Figures are of one process: this says which one answered, where several share a port.
-    about = Info("tornflow_process", "The process that answers", registry=registry)
-    about.info({"process": str(process), "pid": str(os.getpid()), "node": engine.node_id})
-    return registry
-
-
-async def register_flows(engine: Engine, directory: str) -> None:
-    """Add every YAML file of the configured folder under the alias ``release``.
-
-    Raises:
-        ConfigError: a file cannot be read or is no valid descriptor; it is named with its first problem.
-    """
-    if not directory:
-        return
-    folder = Path(directory)
-    if not folder.is_dir():
-        raise ConfigError(f"flows.directory: {directory} is not a folder")
-    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        try:
-            text = path.read_text("utf-8")
-            names = engine.catalog.names_in(text)
-            await engine.catalog.add(text, business=names[0], feature=names[1], alias="release")
-        except InvalidDescriptor as error:
-            problem = error.problems[0]
-            raise ConfigError(f"{path}:{problem.line}: {problem.message}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        except StorageUnavailable:
-            raise
 
 
 class _PluginSections(dict[str, Any]):

@@ -16,11 +16,14 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 from tornflow.spi.task_type import Attempt
 from tornflow_task_http.payload import NotJson, encode, text_of
+from tornflow_task_http.samples import SAMPLES, sample_here
 from tornflow_task_http.signing import signed
 
 FORM = "application/x-www-form-urlencoded"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9:/_.~-]+")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9:_.~-]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 # They describe the message on the wire. A wrong one would let an input smuggle a second request past the policy.
@@ -52,7 +55,10 @@ def shape(attempt: Attempt, server_url: str, secret: str = "", *, strict: bool =
     Raises:
         Unsendable: resource, header or value cannot be sent. Nothing was sent.
     """
-    base, joint = _base_url(attempt.resource)
+    resource = attempt.resource
+    if resource in SAMPLES:
+        resource = sample_here(resource, attempt.server_url or server_url)
+    base, joint = _base_url(resource)
     entries, wants_signature = _without_auth(attempt.input)
     query, own_headers, body = _distribute(attempt, entries)
     callback_url = attempt.callback_url
@@ -118,7 +124,9 @@ def _server_headers(attempt: Attempt, server_url: str, callback_url: str) -> dic
         headers["X-Mode"] = "async"
     if attempt.idempotency_key:
         # Execution ids and task names are checked where they enter; a Dapr instance id may still hold any character.
-        headers["X-Idempotency-Key"] = quote(attempt.idempotency_key, safe=":/-_.~", errors="replace")
+        key = attempt.idempotency_key
+        is_plain = _PLAIN_KEY.fullmatch(key) is not None
+        headers["X-Idempotency-Key"] = key if is_plain else quote(key, safe=":/-_.~", errors="replace")
     return headers
 
 
@@ -170,7 +178,10 @@ def _quoted(text: str) -> str:
     return _kept(text) if len(text) <= 256 else quote_plus(text)
 
 
-_kept = lru_cache(maxsize=4096)(quote_plus)
+@lru_cache(maxsize=4096)
+def _kept(text: str) -> str:
+    """An execution id is new with every flow; nearly all have nothing to encode but colons."""
+    return text.replace(":", "%3A") if _PLAIN_ID.fullmatch(text) else quote_plus(text)
 
 
 def origin_of(resource: str) -> str | None:

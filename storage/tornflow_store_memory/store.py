@@ -139,7 +139,8 @@ class MemoryStorage:
     async def expired(self, before: int, limit: int) -> Sequence[Target]:
         self._check_open()
         old = ((s.expires_at, i) for i, s in self._summaries.items() if s.expires_at is not None)
-        oldest = heapq.nsmallest(limit, (pair for pair in old if pair[0] < before))
+        free = (pair for pair in old if pair[0] < before and not self._scopes[pair[1]][""].owners)
+        oldest = heapq.nsmallest(limit, free)
         roots = ((i, self._scopes[i][""]) for _, i in oldest)
         return [Target(i, root.life, root.revision) for i, root in roots]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,14 @@ class Driver:
                 raise translate(error, is_unsure) from error
             await asyncio.sleep(_PAUSE_S)
 
+    async def is_standalone(self) -> bool:
+        """Whether the server is no member of a replica set and no router."""
+        try:
+            found = await self._db.command("hello")
+        except REFUSED as error:
+            raise translate(error) from error
+        return "setName" not in found and found.get("msg") != "isdbgrid"
+
     async def drop(self, command: Mapping[str, Any]) -> None:
         """Run a command that drops something, which may be gone."""
         try:
@@ -154,7 +163,12 @@ def translate(error: Exception, is_unknown: bool = False) -> StorageError:
         return StorageError(f"MongoDB cannot store this: {error}")
     if isinstance(error, OperationFailure) and error.code in _ACCESS_CODES:
         return StorageUnavailable(f"MongoDB refuses access: {error}", is_unknown=is_unknown, cause="access")
-    return StorageUnavailable(f"MongoDB: {error}", is_unknown=is_unknown, cause=type(error).__name__)
+    return StorageUnavailable(f"MongoDB: {_brief(error)}", is_unknown=is_unknown, cause=type(error).__name__)
+
+
+def _brief(error: Exception) -> str:
+    """Leave out the settings and the description of the whole cluster that the client library appends."""
+    return re.sub(r" \(configured timeouts:[^)]*\)", "", str(error).partition(", Timeout: ")[0])
 
 
 def _client(uri: str, settings: MongoSettings) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ from tornflow_store_mongodb.schema import prepare
 from tornflow_store_mongodb.settings import MongoSettings
 from tornflow_store_mongodb.writer import Writer
 
+_log = logging.getLogger("tornflow.mongodb")
 _MAX_WRITE_BYTES = 12 << 20  # a document takes 16 MB; the rest is for the log
 _MOVES_AT_ONCE = 4
 _SWEEP_S = 60.0  # between looks for removals that other processes left half done
@@ -70,6 +72,8 @@ class MongoStorage:
         try:
             await prepare(driver)
             await removal.sweep(driver)
+            if await driver.is_standalone():
+                _log.warning("MongoDB runs as a standalone server: nothing is replicated, and a lost disk loses all")
         except BaseException:
             await driver.close()
             raise
@@ -179,7 +183,8 @@ class MongoStorage:
         if limit < 1:
             return []
         fields = {"r": 1, "L": 1}
-        rows = await self._driver.find("scopes", {"s.exp": below(before)}, fields, sort=[("s.exp", 1)], limit=limit)
+        query = {"s.exp": below(before), "o": None}
+        rows = await self._driver.find("scopes", query, fields, sort=[("s.exp", 1)], limit=limit)
         return [Target(split(row["_id"]).execution_id, life_of(row), row["r"]) for row in rows]
 
     # --- copying

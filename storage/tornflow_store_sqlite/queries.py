@@ -115,7 +115,7 @@ def count_executions(db: sqlite3.Connection, query: ExecutionQuery) -> Mapping[s
 def expired(db: sqlite3.Connection, before: int, limit: int) -> Sequence[Target]:
     sql = (
         "SELECT e.execution_id, s.life, s.revision FROM execution e JOIN scope s ON s.id=e.id"
-        " WHERE e.expires_at<? ORDER BY e.expires_at LIMIT ?"
+        " WHERE e.expires_at<? AND s.owners IS NULL ORDER BY e.expires_at LIMIT ?"
     )
     return [Target(*row) for row in db.execute(sql, (before, max(limit, 0)))]
 

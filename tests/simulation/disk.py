@@ -186,7 +186,7 @@ class Disk:
         old = sorted(
             (one.expires_at, one.execution_id)
             for one in self.summaries.values()
-            if one.expires_at is not None and one.expires_at < before
+            if one.expires_at is not None and one.expires_at < before and not self.scopes[one.execution_id][""].owners
         )
         roots = [self.scopes[name][""] for _, name in old[:limit]]
         return [Target(root.key.execution_id, root.life, root.revision) for root in roots]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tornflow.logs import configure_logs
+from tornflow.logs import configure_logs, set_level
 
 
 @pytest.fixture
@@ -91,3 +91,41 @@ def test_the_console_form_is_for_people(lines: io.StringIO) -> None:
     structlog.get_logger("x").info("serving", port=8080)
     assert "serving" in lines.getvalue() and "port=8080" in lines.getvalue()
     assert not lines.getvalue().startswith("{")
+
+
+def test_a_new_level_counts_for_loggers_that_were_used_already(lines: io.StringIO) -> None:
+    configure_logs("warning", "json", lines)
+    log = structlog.get_logger("x")
+    log.warning("one")
+    log.info("no")
+    set_level("info")
+    log.info("two")
+    logging.getLogger("some.library").info("three")
+    set_level("error")
+    log.warning("no")
+    logging.getLogger("some.library").warning("no")
+    assert [line["event"] for line in read(lines)] == ["one", "two", "three"]
+
+
+def test_a_stream_that_is_gone_disturbs_nobody() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    configure_logs("info", "json", Gone())
+    structlog.get_logger("x").warning("lost")
+    logging.getLogger("x").warning("lost")
+    structlog.reset_defaults()
+
+
+def test_the_time_of_a_line_is_that_of_the_clock(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_logs("info", "json", lines)
+    log = structlog.get_logger("x")
+    for moment in (1_750_000_000_000_001_000, 1_750_000_000_999_999_999, 1_750_000_001_000_000_000):
+        monkeypatch.setattr("tornflow.logs.time.time_ns", lambda moment=moment: moment)
+        log.info("now")
+    assert [line["at"] for line in read(lines)] == [
+        "2025-06-15T15:06:40.000001Z",
+        "2025-06-15T15:06:40.999999Z",
+        "2025-06-15T15:06:41.000000Z",
+    ]

@@ -13,15 +13,13 @@ from tornflow.api.base import EdgeApplication, EdgeHandler, Found
 from tornflow.api.dapr import routes as dapr
 from tornflow.api.dapr.handler import DaprFinder, DaprHandler
 from tornflow.api.edge import Edge
+from tornflow.api.fixed import FixedPage, Page
 from tornflow.api.metrics import RequestMetrics
 from tornflow.api.openapi import openapi_document
 from tornflow.api.rill import routes as rill
 from tornflow.api.rill.handler import RillHandler
 from tornflow.api.routes import Answer, Call, Json, Operation, Route, methods_of
 from tornflow.model.jsontext import dumps
-
-Page = tuple[str, bytes, str, dict[str, str]]
-"""A fixed page: path, body, content type, headers."""
 
 
 def make_application(edge: Edge, *, pages: Sequence[Page] | None = None, rules: Sequence[Any] = ()) -> EdgeApplication:
@@ -40,7 +38,7 @@ def make_application(edge: Edge, *, pages: Sequence[Page] | None = None, rules: 
     document = _document(edge, table)
     fixed = [
         *(_plain_route(path, document) for path in ("/openapi.json", "/v3/api-docs", "/v2/api-docs")),
-        *(_plain_route(page[0], _show(page)) for page in (web.pages() if pages is None else pages)),
+        *(_plain_route(page[0], FixedPage(page)) for page in (web.pages() if pages is None else pages)),
     ]
     exact.update(_found(edge, ops.OpsHandler, fixed))
     return EdgeApplication(edge, exact, (DaprFinder(edge, is_alone=False),), RillHandler, metrics, rules)
@@ -81,16 +79,6 @@ def _document(edge: Edge, table: Sequence[Route]) -> Operation:
         return Answer(200, rendered[0], "application/json", {"Access-Control-Allow-Origin": "*"})
 
     return document
-
-
-def _show(page: Page) -> Operation:
-    _, body, content_type, headers = page
-    answer = Answer(200, body, content_type, headers)
-
-    async def show(call: Call) -> Answer:
-        return answer
-
-    return show
 
 
 def _plain_route(path: str, operation: Operation) -> Route:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import Application, RequestHandler
 
 from tornflow.api.edge import Edge
+from tornflow.api.edge_server import to_origin_form
 from tornflow.api.metrics import RequestMetrics
 from tornflow.api.packed import BodyTooLarge, unpack_body
 from tornflow.api.reading import read_args, read_body
@@ -47,6 +49,7 @@ class EdgeHandler(RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
     FIXED_HEADERS: tuple[tuple[str, str], ...] = ()
+    TEXT_ERRORS = "strict"  # what becomes of parameters that are not UTF-8: see ``read_args``
 
     def initialize(
         self,
@@ -84,7 +87,8 @@ class EdgeHandler(RequestHandler):
         route = self.known_route()
         request = self.request
         body = read_body(route.body, request, self.edge.limits)
-        call = Call(self.edge, request, read_args(route.params, request, body), body, self.path_params)
+        args = read_args(route.params, request, body, text_errors=self.TEXT_ERRORS)
+        call = Call(self.edge, request, args, body, self.path_params)
         return await route.operation(call)
 
     def _check_open(self) -> None:
@@ -165,10 +169,16 @@ class EdgeApplication(Application):
         self.edge = edge
         self.metrics = metrics
         self._exact = dict(exact)
+        self._below = urlsplit(edge.server_url).path.rstrip("/")
         self._finders = tuple(finders)
         self._unknown: Found = (unknown, {"edge": edge, "route": None})
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        if not request.path.startswith("/"):
+            to_origin_form(request)
+        # A proxy that serves us below a path may pass it on, or take it away.
+        if self._below and request.path.startswith(self._below + "/"):
+            request.path = request.path[len(self._below) :]
         found = self._exact.get(request.path) or self._search(request)
         if found is None:
             delegate = self.default_router.find_handler(request, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from apispec import APISpec
 
@@ -47,7 +48,7 @@ def openapi_document(routes: Iterable[tuple[str, str, Route]], *, version: str, 
         version=version or "0",
         openapi_version="3.0.3",
         info={"description": "Durable workflows through the Rill Flow and the Dapr Workflow REST families."},
-        servers=[{"url": "/"}, *([{"url": server_url}] if server_url else [])],
+        servers=[{"url": urlsplit(server_url).path.rstrip("/") or "/"}, *([{"url": server_url}] if server_url else [])],
     )
     for family, schema in _ERRORS.items():
         spec.components.schema(f"{family}Error", schema)

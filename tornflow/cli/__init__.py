@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import click
 
 import tornflow
+from tornflow.cli.config import config_command
+from tornflow.cli.init import init_command
 from tornflow.cli.lint import lint_command
 from tornflow.cli.plugins import plugins_command
 from tornflow.cli.run import run_command
@@ -31,7 +33,9 @@ def tornflow_command() -> None:
     """A durable workflow server: Rill Flow YAML and Dapr Workflow REST on one engine."""
 
 
-for _command in (serve_command, run_command, lint_command, plugins_command, storage_command):
+for _command in (
+    serve_command, run_command, lint_command, init_command, config_command, plugins_command, storage_command
+):  # fmt: skip
     tornflow_command.add_command(_command)
 
 

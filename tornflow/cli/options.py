@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tornflow.config import Settings, load_settings
+from tornflow.config import Settings, load_with_places
 
 
 def settings_from(flags: Mapping[str, Any], sets: Sequence[str] = (), config_file: str | None = None) -> Settings:
@@ -16,5 +16,12 @@ def settings_from(flags: Mapping[str, Any], sets: Sequence[str] = (), config_fil
     Raises:
         ConfigError: see ``load_settings``.
     """
+    return settings_and_places(flags, sets, config_file)[0]
+
+
+def settings_and_places(
+    flags: Mapping[str, Any], sets: Sequence[str] = (), config_file: str | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """The same, and for each setting that was given the place where it stands."""
     file = config_file or os.environ.get("TORNFLOW_CONFIG")
-    return load_settings(Path(file) if file else None, os.environ, flags, sets)
+    return load_with_places(Path(file) if file else None, os.environ, flags, sets)

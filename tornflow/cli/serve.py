@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import click
 
@@ -31,7 +32,7 @@ def serve_command(
     sets: tuple[str, ...],
     supervised: str | None,
 ) -> int:
-    """Start the server; SIGTERM or Ctrl-C stops it cleanly."""
+    """Start the server; SIGTERM or Ctrl-C stops it cleanly, SIGHUP reloads log level and flows."""
     flags = {
         "server.host": host,
         "server.port": port,
@@ -39,7 +40,8 @@ def serve_command(
         "storage.url": storage,
         "server.processes": processes,
     }
-    settings = settings_from(flags, sets, config_file)
+    read_settings = partial(settings_from, flags, sets, config_file)
+    settings = read_settings()
     configure_logs(settings.log.level, settings.log.format)
     for warning in settings.warnings:
         log.warning(warning)
@@ -52,7 +54,7 @@ def serve_command(
     if settings.server.processes > 1:
         given = {"--config": config_file, "--host": host, "--storage": storage}
         return supervise(settings, [*_words(given), *(word for text in sets for word in ("--set", text))])
-    return server.serve(settings)
+    return server.serve(settings, read_settings=read_settings)
 
 
 def _words(options: dict[str, str | None]) -> list[str]:

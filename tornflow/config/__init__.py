@@ -14,7 +14,7 @@ from tornflow.config.sources import Found, Given, Refused, Retired, from_environ
 from tornflow.config.values import check
 from tornflow.errors import ConfigError
 
-__all__ = ["Settings", "is_loopback", "load_settings"]
+__all__ = ["Settings", "is_loopback", "load_settings", "load_with_places"]
 
 
 def load_settings(
@@ -33,6 +33,16 @@ def load_settings(
         ConfigError: something is unknown or wrong. The message is one line that names every problem, each with
             its place; ``details["problems"]`` has them as a list.
     """
+    return load_with_places(config_file, environ, flags, sets)[0]
+
+
+def load_with_places(
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    sets: Sequence[str] = (),
+) -> tuple[Settings, dict[str, str]]:
+    """The same, and for each setting that was given the place that won (``tornflow.yaml:12``, ``--set``)."""
     found: list[Found] = [
         *(from_file(config_file) if config_file else ()),
         *from_environ(environ or {}),
@@ -50,7 +60,7 @@ def load_settings(
     problems.extend(f"{places.get(path, 'default')}: {path}: {reason}" for path, reason in _disagreements(settings))
     if problems:
         raise ConfigError("; ".join(problems), problems=problems)
-    return settings
+    return settings, places
 
 
 def _checked(given: Iterable[Given], problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -89,7 +99,7 @@ def _disagreements(settings: Settings) -> Iterable[tuple[str, str]]:
     if not settings.rill.trigger_uri.startswith("/"):
         yield "rill.trigger_uri", "must begin with /"
     if settings.server.public_url and not _is_http_url(settings.server.public_url):
-        yield "server.public_url", "must be http://host[:port] or https://host[:port]"
+        yield "server.public_url", "must be http://host[:port] or https://host[:port]; a path may follow"
     if "://" not in settings.storage.url:
         yield "storage.url", "must be a URL such as sqlite:///var/tornflow.db"
     for name in ("allow", "deny"):
@@ -104,7 +114,8 @@ def _disagreements(settings: Settings) -> Iterable[tuple[str, str]]:
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        return is_whole and not parts.query and not parts.fragment and "//" not in parts.path
     except ValueError:
         return False
 

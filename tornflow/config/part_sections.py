@@ -63,6 +63,9 @@ class StorageSettings:
         environ=("TORNFLOW_STORAGE",),
         is_secret=True,
     )
+    wait_s: float = setting(
+        0.0, "how long the start waits for a store that cannot be reached yet; 0: not at all", unit="s", minimum=0
+    )
     sqlite: SqliteSettings = field(default_factory=SqliteSettings)
     mongodb: MongodbSettings = field(default_factory=MongodbSettings)
 

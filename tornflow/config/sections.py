@@ -30,7 +30,9 @@ class ServerSettings:
         1, "server processes that share the ports; more than 1 needs a shared store (MongoDB)", minimum=1, maximum=256
     )
     public_url: str = setting(
-        "", "how executors reach this server (X-Callback-Url); empty: http://<host>:<port>, or 127.0.0.1 for 0.0.0.0"
+        "",
+        "how executors reach this server (X-Callback-Url), with the sub path if a proxy serves it below one; empty:"
+        " http://<host>:<port>, or 127.0.0.1 for 0.0.0.0",
     )
     drain_timeout_s: float = setting(30.0, "how long SIGTERM waits for steps in hand", unit="s", minimum=0)
     body_limit_bytes: int = setting(4 * MIB, "largest request body", unit="bytes", minimum=1024)
@@ -159,12 +161,17 @@ class RillSettings:
     trigger_uri: str = setting("/flow/trigger.json", "path of the callback URL that executors are given")
 
 
+RESOURCES_PATH = "conf/components/"
+
+
 @dataclass(frozen=True, slots=True)
 class DaprSettings:
     """The Dapr Workflow family"""
 
     app_id: str = setting("tornflow", "what GET /v1.0/metadata answers as id")
-    business_id: str = setting("", "the business in which bare workflow names are looked up; empty: none")
+    business_id: str = setting(
+        "", "the business in which bare workflow names are looked up, unless a component file names one; empty: none"
+    )
     missing_instance_is_404: bool = setting(
         False, "true: raiseEvent, pause and resume of an unknown instance answer 404 instead of 500"
     )
@@ -174,7 +181,9 @@ class DaprSettings:
         environ=("DAPR_API_TOKEN",),
         is_secret=True,
     )
-    resources_path: str = setting("", "folder with Dapr component files; empty: none are read")
+    resources_path: str = setting(
+        RESOURCES_PATH, "folder with Dapr component files, which need not exist as long as it is this one; empty: none"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +218,11 @@ class OutboundSettings:
 class FlowsSettings:
     """Descriptors that are there from the start"""
 
-    directory: str = setting("", "folder whose *.yaml are registered under the alias release at start; empty: none")
+    directory: str = setting(
+        "",
+        "folder whose *.yaml and *.yml, subfolders included, are registered under the alias release at start and on"
+        " SIGHUP; empty: none",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,4 +232,16 @@ class LogSettings:
     level: str = setting("info", "least urgent level that is written", one_of=("debug", "info", "warning", "error"))
     format: str = setting(
         "auto", "json: one object per line; console: for people; auto: by terminal", one_of=("auto", "json", "console")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """How many series GET /metrics may have"""
+
+    flows: int = setting(
+        100, "flows with figures of their own; all others share the label (others)", unit="flows", minimum=0
+    )
+    targets: int = setting(
+        100, "the same for targets of attempts, those with the most attempts first", unit="targets", minimum=0
     )

@@ -15,14 +15,14 @@ class TaskStatus(StrEnum):
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
 
-    @property
-    def is_ok(self) -> bool:
-        """Successors may run."""
-        return self is TaskStatus.SUCCEED or self is TaskStatus.SKIPPED
+    # Set once per member: they are asked for some thirty times per flow.
+    is_ok: bool
+    """Successors may run."""
+    is_completed: bool
 
-    @property
-    def is_completed(self) -> bool:
-        return self is TaskStatus.SUCCEED or self is TaskStatus.SKIPPED or self is TaskStatus.FAILED
+    def __init__(self, word: str) -> None:
+        self.is_ok = word in ("SUCCEED", "SKIPPED")
+        self.is_completed = word in ("SUCCEED", "SKIPPED", "FAILED")
 
 
 class FlowStatus(StrEnum):
@@ -33,9 +33,10 @@ class FlowStatus(StrEnum):
     FAILED = "FAILED"
     TERMINATED = "TERMINATED"
 
-    @property
-    def is_completed(self) -> bool:
-        return self is FlowStatus.SUCCEED or self is FlowStatus.FAILED or self is FlowStatus.TERMINATED
+    is_completed: bool
+
+    def __init__(self, word: str) -> None:
+        self.is_completed = word in ("SUCCEED", "FAILED", "TERMINATED")
 
 
 class Category(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ _log = structlog.get_logger("tornflow.dispatcher")
 
 _NO_OBJECT: Mapping[str, Any] = {}
 _TARGETS = 4096
+_PLAIN = re.compile(r"[A-Za-z0-9:_.~-]+")  # nothing to encode but colons
 # Their callbacks name the attempt, because it ends before they arrive. Those of other patterns stay as published.
 _WITH_TOKEN = (Pattern.TASK_ASYNC, Pattern.TASK_SCHEDULER)
 
@@ -129,7 +131,7 @@ def target_finder(task_types: Mapping[str, TaskType]) -> TargetOf:
 @lru_cache(maxsize=4096)
 def _quoted(name: str) -> str:
     """Every task of an execution says its id again, and every execution the same task names."""
-    return quote(name, safe="")
+    return name.replace(":", "%3A") if _PLAIN.fullmatch(name) else quote(name, safe="")
 
 
 def _life_and_run(generation: Generation) -> tuple[str, str]:

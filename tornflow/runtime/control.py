@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import structlog
 
 from tornflow.engine.events import (
     Degraded,
@@ -17,15 +20,18 @@ from tornflow.engine.events import (
     Woken,
 )
 from tornflow.engine.scope import Scope
-from tornflow.errors import ExecutionFinished, ExecutionNotFinished, ExecutionNotFound, TaskNotFound
+from tornflow.errors import ExecutionFinished, ExecutionNotFinished, ExecutionNotFound, RequestError, TaskNotFound
 from tornflow.model.execution import ScopeKey
+from tornflow.model.messages import SendCallback
 from tornflow.model.names import base_name, split_instance
 from tornflow.model.status import Category
 from tornflow.runtime.clock import Clock
 from tornflow.runtime.runner import Runner
 from tornflow.spi.storage import ExecutionQuery, Storage, Target
 
+_log = structlog.get_logger("tornflow.executions")
 _PAGE = 200
+_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class Control:
@@ -51,8 +57,12 @@ class Control:
             ExecutionNotFound, ExecutionFinished, TaskNotFound, TaskNotRunning, TaskFinished, WrongCategory.
             AttemptOver: the token is that of an attempt, or a life, which is over.
         """
-        key, task = await self._scope_of(execution_id, task_name)
-        await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        try:
+            key, task = await self._scope_of(execution_id, task_name)
+            await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        except RequestError as refusal:
+            _log_refusal(execution_id, task_name, refusal)
+            raise
 
     async def trigger(
         self,
@@ -64,13 +74,17 @@ class Control:
         token: str | None = None,
     ) -> None:
         """Like ``finish`` for functions, like ``wakeup`` for a suspense; raises what they raise."""
-        key, task = await self._scope_of(execution_id, task_name)
-        scope = await self._runner.view(key)
-        compiled = None if scope is None else scope.graph.tasks.get(task)
-        if compiled is not None and compiled.definition.category is Category.SUSPENSE:
-            await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
-        else:
-            await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        try:
+            key, task = await self._scope_of(execution_id, task_name)
+            scope = await self._runner.view(key)
+            compiled = None if scope is None else scope.graph.tasks.get(task)
+            if compiled is not None and compiled.definition.category is Category.SUSPENSE:
+                await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
+            else:
+                await self._runner.apply(key, TaskCompleted(self._clock.wall_ms(), task, payload, success, token))
+        except RequestError as refusal:
+            _log_refusal(execution_id, task_name, refusal)
+            raise
 
     async def wakeup(
         self, execution_id: str, task_name: str, payload: Mapping[str, Any], *, token: str | None = None
@@ -80,8 +94,12 @@ class Control:
         Raises:
             ExecutionNotFound, ExecutionFinished, TaskNotFound, TaskFinished, WrongCategory, AttemptOver.
         """
-        key, task = await self._scope_of(execution_id, task_name)
-        await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
+        try:
+            key, task = await self._scope_of(execution_id, task_name)
+            await self._runner.apply(key, Woken(self._clock.wall_ms(), task, payload, token))
+        except RequestError as refusal:
+            _log_refusal(execution_id, task_name, refusal)
+            raise
 
     async def degrade(self, execution_id: str, task_name: str, *, current: bool, followings: bool) -> None:
         """Degrade a task of this execution, wherever its instances are, unless they have started.
@@ -146,17 +164,27 @@ class Control:
             ExecutionNotFound
             ExecutionNotFinished: it, or one of its sub-flows, still runs; those purged before stay purged.
         """
+        pauses_s = iter(_PAUSES_S)
         while True:
             scope = await self._require(execution_id)
             state = scope.state
             if not state.status.is_completed:
                 raise ExecutionNotFinished("orchestration has not yet completed", execution_id=execution_id)
+            if any(not isinstance(posted.message, SendCallback) for posted in state.outbox.values()):
+                await self._wait_or_refuse(execution_id, next(pauses_s, None))
+                continue
             target = Target(execution_id, state.life, state.revision)
             await self._purge_children(execution_id)
             (was_removed,) = await self._storage.delete_executions([target])
             self._runner.forget(execution_id, target.life)  # also when it has changed: then what we hold is old
             if was_removed:
                 return
+
+    async def _wait_or_refuse(self, execution_id: str, pause_s: float | None) -> None:
+        """What a finished execution still has to tell its parent or its groups must not be lost with it."""
+        if pause_s is None:
+            raise ExecutionNotFinished("orchestration has not yet completed", execution_id=execution_id)
+        await asyncio.sleep(pause_s)
 
     async def _purge_children(self, execution_id: str) -> None:
         while found := await self._storage.executions(ExecutionQuery(parent_id=execution_id), limit=_PAGE):
@@ -190,3 +218,10 @@ class Control:
             if await self._runner.view(key) is None:
                 raise TaskNotFound(f"storage can not get taskInfo:{instance}", task=instance)
         return key, task
+
+
+def _log_refusal(execution_id: str, task_name: str, refusal: RequestError) -> None:
+    """An executor reported in vain: who looks why a flow does not go on finds it here."""
+    _log.warning(
+        "completion refused", execution_id=execution_id, task=task_name, code=refusal.code, reason=refusal.message
+    )

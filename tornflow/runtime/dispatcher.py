@@ -23,6 +23,7 @@ from tornflow.model.generation import Generation
 from tornflow.runtime.attempts import AttemptMaker, protocol_of, target_finder
 from tornflow.runtime.clock import Clock
 from tornflow.runtime.fair_queue import FairQueue, Limits, Load
+from tornflow.runtime.histogram import Histogram
 from tornflow.runtime.jobs import CallbackJob, Identity, Job, TaskJob, outcome_of
 from tornflow.runtime.references import unsupported_category
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome, TaskType
@@ -55,7 +56,7 @@ class DispatchSettings:
 
 class Dispatcher:
     """All calls on one event loop. ``report`` is called at most once per dispatched attempt, and never after the
-    attempt was abandoned."""
+    attempt was abandoned. ``waits`` and ``times``: how long attempts of tasks waited for a slot, and held it."""
 
     def __init__(
         self, task_types: Mapping[str, TaskType], report: Report, clock: Clock, settings: DispatchSettings
@@ -75,6 +76,7 @@ class Dispatcher:
         self._room: dict[str, deque[asyncio.Future[None]]] = {}
         self._is_open = False
         self._is_closed = False
+        self.waits, self.times = Histogram(), Histogram()
         self.may_start: Callable[[], bool] = _always
         """Asked before each start; while it says no, attempts wait for ``resume``. Set by the wiring."""
 
@@ -230,6 +232,7 @@ class Dispatcher:
     # --- inside
 
     def _enter(self, job: Job, target: str, flow: str) -> None:
+        job.since = self._clock.seconds()
         if job.queue.enter(job, target, flow, must_wait=not (self._is_open and self.may_start())):
             self._start(job)
 
@@ -242,6 +245,10 @@ class Dispatcher:
             self._start(job)
 
     def _start(self, job: Job) -> None:
+        now = self._clock.seconds()
+        if isinstance(job, TaskJob):
+            self.waits.observe(now - job.since)
+        job.since = now
         job.handle = handle = asyncio.get_running_loop().create_task(self._carry_out(job))
         self._running[handle] = job
         # Not a ``finally`` inside: a task that is cancelled before its first step never gets there.
@@ -261,6 +268,8 @@ class Dispatcher:
         job.queue.leave(job)
         if isinstance(job, CallbackJob):
             job.answer.cancel()  # no effect once it was given
+        else:
+            self.times.observe(self._clock.seconds() - job.since)
         if not handle.cancelled() and (error := handle.exception()) is not None:
             _log.error("an outcome could not be reported", task=job.attempt.task_name, reason=repr(error))
         if job.queue.waiting:

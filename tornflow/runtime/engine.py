@@ -26,7 +26,7 @@ from tornflow.engine.expressions import Budget, Sandbox
 from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
-from tornflow.model.names import instance_name
+from tornflow.runtime.announcing import Announcements
 from tornflow.runtime.callbacks import CallbackBody, Callbacks, NameFailures
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.clock import Clock, SystemClock
@@ -44,7 +44,6 @@ from tornflow.runtime.runner import Runner
 from tornflow.runtime.service import FlowService
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.timers import Timers
-from tornflow.spi.hookspecs import ExecutionNotice, TaskNotice
 from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import Attempt
 
@@ -73,6 +72,7 @@ class EngineSettings:
     node_heartbeat_s: float = 2
     node_timeout_s: float = 10
     unknown_outcome_patience_s: float = 10
+    metrics_flows: int = 100
 
 
 class Engine:
@@ -106,7 +106,7 @@ class Engine:
             token=identities.life,
             **settings.catalog,
         )
-        self.commits = Commits(storage, _commit_settings(settings), node_id[:12])
+        self.commits = Commits(storage, _commit_settings(settings), node_id[:12], clock.seconds)
         self.runner = Runner(
             storage,
             self._program,
@@ -154,8 +154,7 @@ class Engine:
             plugins.context_initialisers,
         )
         self.runner.actor = self
-        self.flows_ended: dict[str, int] = {}
-        self.tasks_ended: dict[str, int] = {}
+        self.announcements = Announcements(plugins, settings.metrics_flows)
 
     @property
     def node_id(self) -> str:
@@ -219,9 +218,9 @@ class Engine:
                 case DispatchTask():
                     self.dispatcher.dispatch(scope, command)
                 case AnnounceTask():
-                    self._announce_task(scope, command)
+                    self.announcements.task(scope, command)
                 case AnnounceFlow():
-                    self._announce_flow(scope, command)
+                    self.announcements.flow(scope, command)
                 case Continue():
                     self.runner.post(key, Continued(self.clock.wall_ms()))
                 case Deliver():
@@ -230,33 +229,6 @@ class Engine:
                     self.dispatcher.abandon(key, scope.state.generation, command.task, command.attempt)
                 case StartGroups() | ReviewGroups() | GatherGroups() | ReportGroup():
                     self.group_scopes.carry_out(scope, command)
-
-    def _announce_task(self, scope: Scope, command: AnnounceTask) -> None:
-        status = command.status
-        if status.is_completed:
-            self.tasks_ended[status] = self.tasks_ended.get(status, 0) + 1
-        if self.plugins.task_observers:
-            state = scope.state
-            name = instance_name(state.key.path, command.task)
-            service_id = f"{state.workspace}:{state.dag_name}"
-            self.plugins.task_changed(
-                TaskNotice(
-                    state.key.execution_id, service_id, name, status.value, command.attempt, state.updated_at,
-                    command.code, command.msg,
-                )  # fmt: skip
-            )
-
-    def _announce_flow(self, scope: Scope, command: AnnounceFlow) -> None:
-        state, status = scope.state, command.status
-        self.flows_ended[status] = self.flows_ended.get(status, 0) + 1
-        _log.debug("execution changed", execution_id=state.key.execution_id, status=status)
-        if self.plugins.execution_observers:
-            service_id = f"{state.workspace}:{state.dag_name}"
-            self.plugins.execution_changed(
-                ExecutionNotice(
-                    state.key.execution_id, service_id, status.value, state.updated_at, command.code, command.msg
-                )
-            )
 
     # --- inside
 
@@ -291,6 +263,7 @@ def _commit_settings(settings: EngineSettings) -> CommitSettings:
         int(settings.finished_retention_s * 1000),
         int(settings.failed_retention_s * 1000),
         settings.unknown_outcome_patience_s,
+        settings.node_timeout_s,
     )
 
 

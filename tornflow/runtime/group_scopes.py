@@ -121,7 +121,8 @@ class GroupScopes:
                 return True
             except RevisionConflict:
                 found = await while_unavailable(partial(self._runner.stored, state.key))
-                if found is None and not await self._is_alive(state):
+                # Nothing, or a group of another life: one of us may have been purged, or begun afresh, meanwhile.
+                if (found is None or found[0].life != state.life) and not await self._is_alive(state):
                     return False
                 if found is None:
                     replaces, dropped = None, frozenset()

@@ -19,15 +19,17 @@ Identity = tuple[ScopeKey, Generation, str, int]
 
 
 class Job(Entry):
-    """Waits or runs in ``queue``; ``handle`` is the asyncio task that carries it out, None while it waits."""
+    """Waits or runs in ``queue``; ``handle`` is the asyncio task that carries it out, None while it waits. ``since`` is
+    when it began to wait, then when it began to run, in seconds of the clock."""
 
-    __slots__ = ("attempt", "handle", "queue", "task_type")
+    __slots__ = ("attempt", "handle", "queue", "since", "task_type")
 
     def __init__(self, attempt: Attempt, task_type: TaskType, queue: FairQueue[Any]) -> None:
         self.attempt = attempt
         self.task_type = task_type
         self.queue = queue
         self.handle: asyncio.Task[None] | None = None
+        self.since = 0.0
 
     def withdraw(self) -> None:
         """Stop it, or take it out of the queue."""

@@ -29,7 +29,7 @@ from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.jsontext import dumps, loads
 from tornflow.runtime.clock import Clock
 from tornflow.runtime.codec import decode, decode_context, note_form
-from tornflow.runtime.commits import Commits, OutcomeLost
+from tornflow.runtime.commits import Commits, NotStored, OutcomeLost
 from tornflow.runtime.mailboxes import Entry, Mailbox, Mailboxes, answer
 from tornflow.runtime.poison import Broken, try_to_apply, without_broken
 from tornflow.runtime.tasks import Tasks
@@ -113,34 +113,38 @@ class Runner:
         commands: list[Command] = []
         apply(scope, event, commands)
         write = self._commits.prepare(scope, replaces=replaces, is_fresh=is_fresh, dropped_parts=dropped_parts)
+        since = asyncio.get_running_loop().time()
         try:
             await self._commits.commit(write)
         except asyncio.CancelledError:
-            self._begin_settling(scope, write, commands)
+            self._begin_settling(scope, write, commands, since)
             raise
         except StorageUnavailable as error:
             if not error.is_unknown:
                 raise
-            outcome = self._begin_settling(scope, write, commands)
+            outcome = self._begin_settling(scope, write, commands, since)
             await (outcome if is_patient else self._commits.within_patience(outcome, state.key))
         else:
             self._created(scope, commands)
 
-    def _begin_settling(self, scope: Scope, write: ScopeWrite, commands: list[Command]) -> asyncio.Future[None]:
+    def _begin_settling(
+        self, scope: Scope, write: ScopeWrite, commands: list[Command], since: float
+    ) -> asyncio.Future[None]:
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks.start(self._settle, scope, write, commands, outcome)
+        self._tasks.start(self._settle, scope, write, commands, since, outcome)
         return outcome
 
     async def _settle(
-        self, scope: Scope, write: ScopeWrite, commands: list[Command], outcome: asyncio.Future[None]
+        self, scope: Scope, write: ScopeWrite, commands: list[Command], since: float, outcome: asyncio.Future[None]
     ) -> None:
         """Find out what became of a creation, whether anybody still waits or not; if it stands, carry it out."""
         try:
-            is_latest = await self._commits.find_out(write)
+            is_latest = await self._commits.find_out(write, since)
         except StorageError as error:
             if isinstance(error, OutcomeLost):  # it may have been ours, and others went on from there
                 self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
-            answer(outcome, error)
+            is_certain = isinstance(error, NotStored)
+            answer(outcome, StorageUnavailable(str(error)) if is_certain else error)
             outcome.exception()  # looked at, also when nobody waits any more
             return
         if is_latest:

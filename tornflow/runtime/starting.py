@@ -145,10 +145,11 @@ class Starting:
         return holder
 
     async def start_workflow(
-        self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str
+        self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str, business: str = ""
     ) -> str:
         """Start an execution through the Dapr family; the instance id is already checked.
 
+        ``business``: where a bare name is looked up; "": in the configured one.
         An unknown name is accepted and the instance is FAILED at once (decisions, "Dapr").
 
         Raises:
@@ -157,7 +158,7 @@ class Starting:
         self._check_open()
         execution_id = instance_id or self._identities.instance_id()
         context = _workflow_context(raw_input)
-        entry = await self._find_workflow(workflow_name, context)
+        entry = await self._find_workflow(workflow_name, business, context)
         if entry is not None:
             self._admit(entry)
         for _ in range(_TRIES):
@@ -277,11 +278,11 @@ class Starting:
     def _rill_execution_id(self, descriptor: Descriptor) -> str:
         return f"{descriptor.workspace}:{descriptor.dag_name}_c_{self._identities.time_uuid()}"
 
-    async def _find_workflow(self, name: str, context: Mapping[str, Any]) -> Entry[Program] | None:
+    async def _find_workflow(self, name: str, business: str, context: Mapping[str, Any]) -> Entry[Program] | None:
         """Resolve a Dapr workflow name: a descriptor id, or a bare name in the business of the component."""
-        descriptor_id = name
-        if ":" not in name and self._settings.default_business:
-            descriptor_id = f"{self._settings.default_business}:{name}"
+        descriptor_id, business = name, business or self._settings.default_business
+        if ":" not in name and business:
+            descriptor_id = f"{business}:{name}"
         try:
             return await self._catalog.resolve(descriptor_id, input=context)
         except (DescriptorNotFound, DescriptorIdMalformed):

@@ -236,7 +236,8 @@ class Storage(Protocol):
         """
 
     async def expired(self, before: int, limit: int) -> Sequence[Target]:
-        """Return up to ``limit`` executions with ``expires_at < before``, oldest first."""
+        """Return up to ``limit`` executions with ``expires_at < before`` whose root nobody has work in hand for (it may
+        still have something to tell), oldest first."""
 
     # --- copying a whole store (``tornflow storage export | import``)
 

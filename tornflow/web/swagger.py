@@ -1,4 +1,7 @@
-"""Swagger UI over ``/openapi.json``, at ``/swagger-ui.html`` and ``/swagger-ui/`` (rill-http-api 16)."""
+"""Swagger UI over ``/openapi.json``, at ``/swagger-ui.html`` and ``/swagger-ui/`` (rill-http-api 16).
+
+All links are relative: the pages work below any path that a proxy serves them at.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,35 @@ _POLICY = (
 _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "swagger-start.js")
-_PAGE = b"""<!DOCTYPE html>
+_PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>tornflow: HTTP interface</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/swagger-ui/swagger-ui.css">
+<link rel="stylesheet" href="{assets}swagger-ui.css">
 </head>
 <body>
-<div id="swagger"></div>
-<script src="/swagger-ui/swagger-ui-bundle.js"></script>
-<script src="/swagger-ui/swagger-start.js"></script>
+<div id="swagger" data-document="{document}"></div>
+<script src="{assets}swagger-ui-bundle.js"></script>
+<script src="{assets}swagger-start.js"></script>
 </body>
 </html>
 """
+# path -> from there to the assets, and to the document
+_PLACES = {
+    "/swagger-ui.html": ("swagger-ui/", "openapi.json"),
+    "/swagger-ui/": ("", "../openapi.json"),
+    "/swagger-ui/index.html": ("", "../openapi.json"),
+}
 
 
 def pages() -> list[Page]:
     """Return (path, body, content type, headers) of the page and its assets, read once."""
     found: list[Page] = [
-        (path, _PAGE, "text/html; charset=utf-8", _HEADERS)
-        for path in ("/swagger-ui.html", "/swagger-ui/", "/swagger-ui/index.html")
+        (path, _PAGE.format(assets=assets, document=document).encode(), "text/html; charset=utf-8", _HEADERS)
+        for path, (assets, document) in _PLACES.items()
     ]
     static = files("tornflow.web") / "static"
     for name in _ASSETS:

@@ -1,0 +1,6 @@
+"""Dapr component files (dapr-http-api 9): reading, loading, watching. The Dapr family asks for what is loaded."""
+
+from tornflow.components.loaded import Component, Components, Loaded
+from tornflow.components.loading import ComponentSource, load_components
+
+__all__ = ["Component", "ComponentSource", "Components", "Loaded", "load_components"]
