@@ -173,7 +173,7 @@ class Server:
         self._lag = LoopLag()
         self._supervisor = supervisor
         self._not_ready = "starting"
-        self._closed = "the server is starting"
+        self._closed = "starting"
         self._servers: list[EdgeServer] = []
         self._source = ComponentSource(**settings.component_values())
         self._components = Components()
@@ -288,7 +288,7 @@ class Server:
             self._watching.cancel()
         if self.engine is not None:
             await self.engine.drain(self._settings.server.drain_timeout_s)
-        self._closed = "the server is draining"
+        self._closed = "draining"
         for server in self._servers:
             server.stop()
         if self.engine is not None:
