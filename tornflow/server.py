@@ -12,12 +12,14 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Info, ProcessCollector
-from tornado.httpserver import HTTPServer
 
 from tornflow import __version__
 from tornflow.api import make_application, make_dapr_application
 from tornflow.api.edge import REFERENCE_CALLBACK_CHARS, Edge, EdgeLimits
-from tornflow.api.rill.callback import callback_body
+from tornflow.api.edge_server import EdgeServer
+from tornflow.api.rill.callback import callback_body, name_failures
+from tornflow.components import Components, ComponentSource, load_components
+from tornflow.components.watching import Signature, signature, watch_components
 from tornflow.config import Settings
 from tornflow.config.sections import RillSettings
 from tornflow.descriptors import DescriptorLimits
@@ -102,7 +104,7 @@ def build_engine(
         plugins = replace(plugins, task_types=task_types(plugins.task_types))
     if on_task is not None:
         plugins = replace(plugins, task_observers=(*plugins.task_observers, ("on_task", on_task)))
-    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body)
+    return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body, name_failures)
 
 
 def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
@@ -171,8 +173,12 @@ class Server:
         self._lag = LoopLag()
         self._supervisor = supervisor
         self._not_ready = "starting"
-        self._closed = "the server is starting"
-        self._servers: list[HTTPServer] = []
+        self._closed = "starting"
+        self._servers: list[EdgeServer] = []
+        self._source = ComponentSource(**settings.component_values())
+        self._components = Components()
+        self._seen: Signature = ()
+        self._watching: asyncio.Task[None] | None = None
         self.engine: Engine | None = None
         self.ports: list[int] = []
 
@@ -238,6 +244,7 @@ class Server:
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
         settings = self._settings
+        self._load_components()
         allow_open_files(settings.outbound.connections + _OTHER_FILES)
         host, second_port = settings.server.host, settings.server.dapr_port
         is_shared = self._supervisor is not None
@@ -263,6 +270,9 @@ class Server:
         self._not_ready = self._closed = ""
         self._lag.start()
         engine.release()
+        if self._source.folder:
+            watch = watch_components(self._source, self._components, self._seen)
+            self._watching = asyncio.get_running_loop().create_task(watch)
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
         log_flows(settings.flows.directory, flows)
 
@@ -274,9 +284,11 @@ class Server:
         """
         self._not_ready = "draining"
         self._lag.stop()
+        if self._watching is not None:
+            self._watching.cancel()
         if self.engine is not None:
             await self.engine.drain(self._settings.server.drain_timeout_s)
-        self._closed = "the server is draining"
+        self._closed = "draining"
         for server in self._servers:
             server.stop()
         if self.engine is not None:
@@ -284,9 +296,17 @@ class Server:
         for server in self._servers:
             await server.close_all_connections()
 
+    def _load_components(self) -> None:
+        """Raises ConfigError: a component file cannot be used; before anything is opened."""
+        self._seen = signature(self._source)
+        loaded = load_components(self._source)
+        for warning in loaded.warnings:
+            _log.warning(warning)
+        self._components.replace(loaded.components)
+
     def _serve(self, application: Any, listening: Listening) -> None:
         limit = self._settings.server.drain_limit_bytes
-        server = HTTPServer(application, max_body_size=limit, max_buffer_size=limit)
+        server = EdgeServer(application, max_body_size=limit, max_buffer_size=limit)
         server.add_sockets(listening.sockets)
         self._servers.append(server)
 
@@ -318,6 +338,7 @@ class Server:
             version=__version__,
             dapr_api_token=settings.dapr.api_token,
             missing_instance_is_404=settings.dapr.missing_instance_is_404,
+            components=self._components,
             registry=self._registry(engine),
         )
 

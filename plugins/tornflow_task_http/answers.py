@@ -6,6 +6,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.http import RawResponseMessage
@@ -35,12 +36,28 @@ class Broken:
     again: Again = Again.IF_STRICT
 
 
-async def read_whole(message: RawResponseMessage, content: StreamReader, limit: int) -> bytes | Broken:
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A 2xx answer: its status line, its body, and the charset that its head names in lower case; "" is UTF-8."""
+
+    status: str
+    body: bytes
+    charset: str = ""
+
+    def unreadable(self, reason: str) -> str:
+        """Return why a body without the JSON that was asked for is none, with what people need of it."""
+        if not self.body.strip():
+            return f"{self.status}: the answer is empty, not JSON"
+        return f"{self.status}: the answer is not JSON, {reason}: {_excerpt(self.body, self.charset)}"
+
+
+async def read_whole(message: RawResponseMessage, content: StreamReader, limit: int) -> Whole | Broken:
     """Return the body, unpacked, if it has at most ``limit`` bytes."""
     coding = _coding(message)
+    status, charset = status_line(message), charset_of(message.headers.get("Content-Type", ""))
     length = message.headers.get("Content-Length")
     if length is not None and int(length) <= limit and coding == "identity":
-        return await content.read()
+        return Whole(status, await content.read(), charset)
     if coding not in _CODINGS:
         return Broken(f"the answer has the unknown Content-Encoding {coding[:40]!r}", "encoding", Again.NO)
     unpack = None if coding == "identity" else zlib.decompressobj(wbits=47)
@@ -52,7 +69,7 @@ async def read_whole(message: RawResponseMessage, content: StreamReader, limit: 
             return Broken(f"the compressed answer is damaged: {error}", "encoding")
         if len(found) > limit:
             return Broken(f"the answer is larger than outbound.answer_limit_bytes = {limit}", "too_large", Again.NO)
-    return bytes(found)
+    return Whole(status, bytes(found), charset)
 
 
 async def read_excerpt(message: RawResponseMessage, content: StreamReader) -> str:
@@ -72,8 +89,16 @@ async def read_excerpt(message: RawResponseMessage, content: StreamReader) -> st
         pass  # the status is what matters; what was read so far will do
     if not found:
         return "[no body]"
-    text = _decoded(bytes(found[:_EXCERPT_BYTES]), message.headers.get("Content-Type", ""))[:EXCERPT_CHARS]
+    return _excerpt(bytes(found), charset_of(message.headers.get("Content-Type", "")))
+
+
+def _excerpt(raw: bytes, charset: str) -> str:
+    text = _decoded(raw[:_EXCERPT_BYTES], charset)[:EXCERPT_CHARS]
     return f'"{_CONTROL.sub("?", _LINE_END.sub("<EOL>", text))}"'
+
+
+def status_line(message: RawResponseMessage) -> str:
+    return f"{message.code} {message.reason or ''}"
 
 
 _CODINGS = ("identity", "gzip", "x-gzip", "deflate")
@@ -83,9 +108,16 @@ def _coding(message: RawResponseMessage) -> str:
     return message.headers.get("Content-Encoding", "identity").strip().lower()
 
 
-def _decoded(raw: bytes, content_type: str) -> str:
-    named = _CHARSET.search(content_type)
+def _decoded(raw: bytes, charset: str) -> str:
     try:
-        return raw.decode(named[1] if named else "utf-8", errors="replace")
+        return raw.decode(charset or "utf-8-sig", errors="replace")
     except LookupError:
         return raw.decode("utf-8", errors="replace")
+
+
+@lru_cache(maxsize=256)
+def charset_of(content_type: str) -> str:
+    """Return the charset that a Content-Type names, in lower case; "" for none and for UTF-8."""
+    named = _CHARSET.search(content_type)
+    charset = named[1].lower() if named else ""
+    return "" if charset in ("utf-8", "utf8") else charset

@@ -10,7 +10,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from tornflow_task_http.answers import Again, Broken, read_excerpt, read_whole
+from tornflow_task_http.answers import Again, Broken, Whole, read_excerpt, read_whole, status_line
 from tornflow_task_http.connections import HeadTooLarge
 from tornflow_task_http.deadline import Deadline
 from tornflow_task_http.policy import NetworkPolicy, is_address
@@ -46,7 +46,7 @@ class Exchange:
         self._deadline.close()
         await self._wire.close()
 
-    async def send(self, request: OutboundRequest) -> bytes | Broken:
+    async def send(self, request: OutboundRequest) -> Whole | Broken:
         """Return the body of a 2xx answer, or what went wrong. Each hop ends within connect plus read timeout; the
         wait for a free connection does not count."""
         try:
@@ -72,7 +72,7 @@ class Exchange:
         except ValueError as error:  # what the client refuses to put on the wire
             return Broken(f"cannot be sent: {error}", "unsendable", Again.NO)
 
-    async def _follow(self, request: OutboundRequest) -> bytes | Broken:
+    async def _follow(self, request: OutboundRequest) -> Whole | Broken:
         method, url, body = request.method, request.url, request.body
         headers = CIMultiDict(_DEFAULT_HEADERS)
         headers.update(request.headers)
@@ -96,7 +96,7 @@ class Exchange:
 
     async def _hop(
         self, method: str, url: str, headers: CIMultiDict[str], body: bytes | None
-    ) -> bytes | Broken | _Moved:
+    ) -> Whole | Broken | _Moved:
         base, _, query = url.partition("?")
         place = self._wire.place(base)
         if reason := self._refusal(place.host):
@@ -111,7 +111,7 @@ class Exchange:
 
     async def _ask(
         self, place: Place, method: str, query: str, headers: CIMultiDict[str], body: bytes | None
-    ) -> bytes | Broken | _Moved:
+    ) -> Whole | Broken | _Moved:
         connection, message, content = await self._wire.ask(place, method, query, headers, body)
         try:
             if 200 <= message.code < 300:
@@ -121,7 +121,7 @@ class Exchange:
                 return _Moved(message.code, target)
             again = Again.YES if message.code in _UNTOUCHED else Again.IF_STRICT
             excerpt = await read_excerpt(message, content)
-            return Broken(f"{message.code} {message.reason or ''}: {excerpt}", f"http_{message.code}", again)
+            return Broken(f"{status_line(message)}: {excerpt}", f"http_{message.code}", again)
         except BaseException:
             connection.close()
             raise

@@ -7,6 +7,8 @@ them into floats when it reads. Both cases go to the standard library; neither i
 from __future__ import annotations
 
 import json
+import re
+from codecs import BOM_UTF8
 from typing import Any
 
 import orjson
@@ -17,16 +19,27 @@ _DIGITS_TO_ZERO = bytes(ord("0") if chr(code).isascii() and chr(code).isdigit() 
 _LONG_NUMBER = b"0" * 19
 
 
+# Python knows codecs that are no charsets of texts, some of them quadratic.
+_CHARSETS = re.compile(
+    r"utf-?(8|16|32)([-_]?[lb]e)?|(us-)?ascii|iso-8859-\d{1,2}|latin-?1|windows-125\d|gbk|gb2312|gb18030|big5|shift_jis|"
+    r"euc-(jp|kr)|koi8-[ru]"
+)
+
+
 class NotJson(ValueError):
     """The text is not JSON, or the value cannot be written as JSON; the message says why."""
 
 
-def decode(body: bytes) -> Any:
-    """Return the JSON value of ``body``.
+def decode(body: bytes, charset: str = "") -> Any:
+    """Return the JSON value of ``body``, which is UTF-8 unless ``charset`` names another. A byte order mark is skipped.
 
     Raises:
-        NotJson: blank, not UTF-8, not JSON, nested too deeply, or with an integer of more than 4,300 digits.
+        NotJson: blank, not in its charset, not JSON, nested too deeply, or with an integer of more than 4,300 digits.
     """
+    if charset:
+        body = _as_utf8(body, charset)
+    if body.startswith(BOM_UTF8):
+        body = body[len(BOM_UTF8) :]
     try:
         if _LONG_NUMBER not in body.translate(_DIGITS_TO_ZERO):
             return orjson.loads(body)
@@ -36,6 +49,15 @@ def decode(body: bytes) -> Any:
         return value
     except (ValueError, RecursionError) as error:
         raise NotJson(str(error)) from error
+
+
+def _as_utf8(body: bytes, charset: str) -> bytes:
+    if not _CHARSETS.fullmatch(charset):
+        raise NotJson(f"its charset {charset[:40]!r} is unknown")
+    try:
+        return body.decode(charset).encode()
+    except (ValueError, LookupError) as error:
+        raise NotJson(f"it is no text in its charset {charset}: {error}") from error
 
 
 def encode(value: Any) -> bytes:

@@ -20,6 +20,7 @@ from tornflow_task_http.samples import SAMPLES, sample_here
 from tornflow_task_http.signing import signed
 
 FORM = "application/x-www-form-urlencoded"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9:/_.~-]+")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9:_.~-]+")
@@ -35,7 +36,7 @@ class Unsendable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """``url`` is complete and percent-encoded; ``body`` is None for GET."""
+    """``url`` is complete and percent-encoded; ``body`` is None for GET alone (decisions, 11)."""
 
     method: str
     url: str
@@ -43,12 +44,13 @@ class OutboundRequest:
     body: bytes | None
 
 
-def shape(attempt: Attempt, server_url: str, secret: str = "") -> OutboundRequest:
+def shape(attempt: Attempt, server_url: str, secret: str = "", *, strict: bool = False) -> OutboundRequest:
     """Return the request of one attempt.
 
     Args:
         server_url: the value of ``X-Flow-Server`` when the attempt names none.
         secret: signs the callback URL when the input asks for it with ``generate_auth``; "" never signs.
+        strict: every method but GET is POST, as in the reference.
 
     Raises:
         Unsendable: resource, header or value cannot be sent. Nothing was sent.
@@ -62,26 +64,26 @@ def shape(attempt: Attempt, server_url: str, secret: str = "") -> OutboundReques
     callback_url = attempt.callback_url
     if wants_signature and secret and callback_url:
         callback_url = signed(callback_url, secret)
-    method = "GET" if attempt.request_type.upper() == "GET" else "POST"
+    method = _method(attempt.request_type, strict)
     headers = _server_headers(attempt, attempt.server_url or server_url, callback_url)
-    if method == "POST":
+    if method != "GET":
         headers["Content-Type"] = "application/json"
     if own_headers:
         _overlay(headers, own_headers)
     try:
         url = base + joint + "&".join([_pair(name, text_of(value)) for name, value in query.items()])
-        return OutboundRequest(method, url, headers, _body(method, headers, body))
+        return OutboundRequest(method, url, headers, None if method == "GET" else _body(headers, body))
     except NotJson as error:
         raise Unsendable(f"the input cannot be written as JSON: {error}") from error
 
 
-def preview(attempt: Attempt, server_url: str) -> dict[str, Any]:
+def preview(attempt: Attempt, server_url: str, *, strict: bool = False) -> dict[str, Any]:
     """Return the URL and the body as an object, also where the body would go out as a form or not at all (GET).
 
     Raises:
         Unsendable: as ``shape``.
     """
-    made = shape(attempt, server_url)
+    made = shape(attempt, server_url, strict=strict)
     _, _, body = _distribute(attempt, _without_auth(attempt.input)[0])
     return {"url": made.url, "body": body}
 
@@ -136,6 +138,8 @@ def _overlay(headers: dict[str, str], given: Mapping[str, Any]) -> None:
             raise Unsendable(f"header {name!r}: not a header name")
         if (lower := name.lower()) in _OWN_HEADERS:
             raise Unsendable(f"header {name!r}: set by the server only")
+        if value is None:
+            continue  # decisions, 20
         text = text_of(value)
         if not _HEADER_VALUE.fullmatch(text):
             raise Unsendable(f"header {name!r}: the value contains a line break or control character")
@@ -144,18 +148,22 @@ def _overlay(headers: dict[str, str], given: Mapping[str, Any]) -> None:
         known[lower] = name
 
 
-def _body(method: str, headers: Mapping[str, str], body: dict[str, Any]) -> bytes | None:
-    if method == "GET":
-        return None
-    if any(value == FORM for name, value in headers.items() if name.lower() == "content-type"):
-        return "&".join([_pair(key, _form_text(key, value)) for key, value in body.items()]).encode()
+def _method(word: str, strict: bool) -> str:
+    """Any other word is POST, as in the reference; ``tornflow lint`` warns of it."""
+    method = word.strip().upper()
+    if strict and method != "GET":
+        return "POST"
+    return method if method in _METHODS else "POST"
+
+
+def _body(headers: dict[str, str], body: dict[str, Any]) -> bytes:
+    """Encode the body; the header of a form is completed with its charset, as the reference sends it."""
+    name = next((name for name, value in headers.items() if value == FORM and name.lower() == "content-type"), None)
+    if name is not None:
+        headers[name] = f"{FORM};charset=UTF-8"
+        fields = [_pair(key, text_of(value)) for key, value in body.items() if value is not None]  # decisions, 20
+        return "&".join(fields).encode()
     return encode(body)
-
-
-def _form_text(key: str, value: Any) -> str:
-    if value is None:
-        raise Unsendable(f"entry {key!r}: null cannot be sent in a form")
-    return text_of(value)
 
 
 def _pair(name: str, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tornflow.spi.task_type import NO_ANSWER, Answered, Attempt, Failed, Host, Outcome
-from tornflow_task_http.answers import Again, Broken
+from tornflow_task_http.answers import Again, Broken, Whole
 from tornflow_task_http.exchange import Exchange
 from tornflow_task_http.payload import NotJson, decode
 from tornflow_task_http.request import OutboundRequest, Unsendable, origin_of, preview, shape
@@ -32,19 +32,20 @@ class HttpTaskType:
         if self._exchange is None:
             return _failed("the task type not being started", "not_started")
         try:
-            request = shape(attempt, self._settings.server_url, self._settings.secret)
+            request = shape(
+                attempt, self._settings.server_url, self._settings.secret, strict=self._settings.strict
+            )
         except Unsendable as error:
             return _failed(str(error), "unsendable")
         found = await self._try(self._exchange, request)
         if isinstance(found, Broken):
             return _failed(found.reason, found.code)
         try:
-            return Answered(decode(found))
+            return Answered(decode(found.body, found.charset))
         except NotJson as error:
             if attempt.pattern != "task_sync":
                 return NO_ANSWER
-            said = f"the answer is not JSON: {error}" if found.strip() else "the answer is empty, not JSON"
-            return _failed(said, "not_json")
+            return _failed(found.unreadable(str(error)), "not_json")
 
     def target(self, resource: str) -> str:
         """Return scheme, host and port; the protocol alone for what is no URL."""
@@ -56,16 +57,16 @@ class HttpTaskType:
         Raises:
             Unsendable
         """
-        return preview(attempt, self._settings.server_url)
+        return preview(attempt, self._settings.server_url, strict=self._settings.strict)
 
     async def stop(self) -> None:
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             await exchange.close()
 
-    async def _try(self, exchange: Exchange, request: OutboundRequest) -> bytes | Broken:
+    async def _try(self, exchange: Exchange, request: OutboundRequest) -> Whole | Broken:
         found = await exchange.send(request)
-        if isinstance(found, bytes) or found.again is Again.NO:
+        if isinstance(found, Whole) or found.again is Again.NO:
             return found
         if found.again is Again.IF_STRICT and not self._settings.strict:
             return found

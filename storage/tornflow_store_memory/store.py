@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from tornflow.errors import DuplicateKey, RevisionConflict, StorageError, StorageUnavailable
@@ -122,6 +122,11 @@ class MemoryStorage:
             counts[summary.status] = counts.get(summary.status, 0) + 1
         return counts
 
+    async def living_parents(self, execution_ids: Sequence[str]) -> Set[str]:
+        self._check_open()
+        asked = set(execution_ids)
+        return {s.parent_id for s in self._summaries.values() if s.parent_id in asked and s.finished_at is None}
+
     async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
         self._check_open()
         return [self._remove(target) for target in targets]
@@ -139,7 +144,8 @@ class MemoryStorage:
     async def expired(self, before: int, limit: int) -> Sequence[Target]:
         self._check_open()
         old = ((s.expires_at, i) for i, s in self._summaries.items() if s.expires_at is not None)
-        oldest = heapq.nsmallest(limit, (pair for pair in old if pair[0] < before))
+        free = (pair for pair in old if pair[0] < before and not self._scopes[pair[1]][""].owners)
+        oldest = heapq.nsmallest(limit, free)
         roots = ((i, self._scopes[i][""]) for _, i in oldest)
         return [Target(i, root.life, root.revision) for i, root in roots]
 

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
-from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from tornflow.api import Edge, make_application, make_dapr_application
+from tornflow.api.edge_server import EdgeServer
 from tornflow.config import load_settings
 from tornflow.errors import ExecutionExists, ExecutionNotFound, TaskNotFound
 from tornflow.model.descriptor import Descriptor, FunctionTask, PassTask
@@ -129,9 +129,9 @@ class KeepingService:
         return counts
 
     async def start_workflow(
-        self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str
+        self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str, business: str = ""
     ) -> str:
-        self._keep("start_workflow", workflow_name, instance_id, raw_input, component)
+        self._keep("start_workflow", workflow_name, instance_id, raw_input, component, *filter(None, [business]))
         if instance_id in self.states:
             raise ExecutionExists("busy")
         return instance_id or "3f0f0a52-6f0e-4f6b-9a6b-2f1f8a7d1c55"
@@ -284,7 +284,7 @@ Start = Callable[..., Client]
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Return a function that starts a server; keyword arguments replace fields of the Edge."""
-    servers: list[HTTPServer] = []
+    servers: list[EdgeServer] = []
     catalog = await real_catalog()
 
     def run(*, port: str = "rill", **fields: Any) -> Client:
@@ -293,7 +293,7 @@ async def start() -> AsyncIterator[Start]:
         edge = replace(edge, **fields)
         application = make_application(edge) if port == "rill" else make_dapr_application(edge)
         listening, number = bind_unused_port()
-        server = HTTPServer(application)
+        server = EdgeServer(application)
         server.add_sockets([listening])
         servers.append(server)
         return Client(f"http://127.0.0.1:{number}", service, catalog)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from tornflow.api import Component, EdgeLimits
+from tornflow.api import EdgeLimits
+from tornflow.api.dapr.sidecar import DAPR_VERSION
+from tornflow.components import Component, Components
 from tornflow.errors import ExecutionExists, ExecutionNotFinished, LimitExceeded
 from tornflow.model.status import FlowStatus
+from tornflow.spi.component import WorkflowBinding
 
 ONE = "/v1.0/workflows/dapr/media:thumb_c_1"
 START = "/v1.0/workflows/dapr/ship_order/start"
@@ -323,9 +326,11 @@ async def test_repeated_slashes_collapse_and_a_trailing_one_is_tolerated(client:
     assert (await client.get("//v1.0//workflows/dapr///media:thumb_c_1//")).status == 200
 
 
-@pytest.mark.parametrize("segment", ["%zz", "a%", "%ff"])
-async def test_a_malformed_escape_is_plain_text(client: Any, segment: str) -> None:
-    reply = await client.post(f"/v1.0/workflows/dapr/{segment}/pause")
+@pytest.mark.parametrize(
+    "path", ["workflows/dapr/%zz/pause", "workflows/dapr/a%/pause", "workflows/dapr/%ff%f/start", "nothing/%zz", "%"]
+)
+async def test_a_malformed_escape_is_plain_text(client: Any, path: str) -> None:
+    reply = await client.post(f"/v1.0/{path}")
     assert reply.status == 400
     assert reply.headers["Content-Type"].startswith("text/plain")
     assert reply.body.startswith(b"failed to unescape request parameter")
@@ -346,8 +351,9 @@ async def test_only_the_own_app_id_is_served(client: Any, app_id: str, status: i
 
 
 async def test_a_strict_component_file_makes_unknown_names_an_error(start: Any) -> None:
-    for strict, status in (("true", 400), ("false", 202)):
-        client = start(components=(Component("billing", "workflow.rill", metadata={"strict": strict}),))
+    for is_strict, status in ((True, 400), (False, 202)):
+        binding = WorkflowBinding(is_strict=is_strict)
+        client = start(components=Components((Component("billing", "workflow.rill", binding=binding),)))
         assert (await client.post("/v1.0/workflows/other/x/start")).status == status
         assert (await client.post("/v1.0/workflows/billing/x/start")).status == 202
         assert (await client.post("/v1.0/workflows/dapr/x/start")).status == 202
@@ -382,12 +388,16 @@ async def test_health_follows_readiness(start: Any) -> None:
 
 
 async def test_metadata_names_app_and_components(start: Any) -> None:
-    reply = await start(version="1.2", components=(Component("billing", "workflow.rill"),)).get("/v1.0/metadata")
+    loaded = Components((Component("vault", "secretstores.local.env", ""), Component("billing", "workflow.rill")))
+    reply = await start(version="1.2", components=loaded).get("/v1.0/metadata")
     assert reply.json == {
         "id": "tornflow",
-        "runtimeVersion": "1.2",
-        "extended": {"daprRuntimeVersion": "1.2"},
-        "components": [{"name": "billing", "type": "workflow.rill", "version": "v1", "capabilities": []}],
+        "runtimeVersion": DAPR_VERSION,
+        "extended": {"daprRuntimeVersion": DAPR_VERSION, "tornflowVersion": "1.2"},
+        "components": [
+            {"name": "vault", "type": "secretstores.local.env"},
+            {"name": "billing", "type": "workflow.rill", "version": "v1"},
+        ],
         "workflows": {"connectedWorkers": 0},
     }
 

@@ -181,8 +181,50 @@ async def test_a_blank_or_unreadable_answer_fails_a_task_sync_and_acknowledges_o
         assert await task_type.execute(attempt_of(f"{executor.url}/do", pattern="task_async")) == NO_ANSWER
         assert await task_type.execute(attempt_of(f"{executor.url}/do", pattern="")) == NO_ANSWER
         failed = await task_type.execute(attempt_of(f"{executor.url}/do", pattern="task_sync"))
-    assert reason(failed).startswith("the answer is not JSON: " if raw.strip() else "the answer is empty")
+    assert reason(failed).startswith(f"200 : the answer is {'not JSON, ' if raw.strip() else 'empty, not JSON'}")
+    assert len(reason(failed)) < 2048 + 200
     assert code(failed) == "not_json"
+
+
+async def answer_of(reply: Reply) -> Outcome:
+    async with started() as (task_type, executor):
+        executor.script("/do", reply)
+        return await task_type.execute(attempt_of(f"{executor.url}/do", pattern="task_sync"))
+
+
+async def test_an_unreadable_answer_is_shown() -> None:
+    page = Reply(raw="<html>\n<b>Grüße, bitte anmelden</b>", headers={"Content-Type": "text/html; charset=utf-8"})
+    assert reason(await answer_of(page)).endswith(': "<html><EOL><b>Grüße, bitte anmelden</b>"')
+    assert reason(await answer_of(Reply(status=204, raw=""))) == "204 : the answer is empty, not JSON"
+    assert reason(await answer_of(Reply(raw='{"v": 1'))).endswith(': "{"v": 1"')
+
+
+@pytest.mark.parametrize("charset", ["ISO-8859-1", '"utf-16"', "UTF-16LE", "windows-1252", "utf8"])
+async def test_the_charset_of_an_answer_is_honoured(charset: str) -> None:
+    raw = '{"text": "grün"}'.encode(charset.strip('"'))
+    reply = Reply(raw=raw, headers={"Content-Type": f"application/json;charset={charset}"})
+    assert await answer_of(reply) == Answered({"text": "grün"})
+
+
+@pytest.mark.parametrize(
+    ("charset", "complaint"),
+    [
+        ("klingon", "its charset 'klingon' is unknown"),
+        ("punycode", "its charset 'punycode' is unknown"),
+        ("zip", "its charset 'zip' is unknown"),
+        ("utf-16", "it is no text in its charset utf-16: "),
+    ],
+)
+async def test_an_answer_in_no_charset_that_we_know_says_so(charset: str, complaint: str) -> None:
+    reply = Reply(raw="{ }", headers={"Content-Type": f"application/json; charset={charset}"})
+    assert reason(await answer_of(reply)).startswith(f"200 : the answer is not JSON, {complaint}")
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8", "; charset=utf-16"])
+async def test_a_byte_order_mark_is_skipped(charset: str) -> None:
+    raw = "\ufeff{}".encode("utf-16-le") if "16" in charset else b"\xef\xbb\xbf{}"
+    reply = Reply(raw=raw, headers={"Content-Type": f"application/json{charset}"})
+    assert await answer_of(reply) == Answered({})
 
 
 async def test_big_integers_are_sent_exactly() -> None:

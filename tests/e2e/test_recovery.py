@@ -177,7 +177,7 @@ def _assert_same_keys(executor: ScriptedExecutor, chains: list[str]) -> None:
         keys[call.headers["X-Idempotency-Key"]] += 1
     assert len(keys) == 50 + len(chains)
     attempts = {key.rpartition("/")[2] for key in keys}
-    assert all(re.fullmatch(r"[0-9a-f]{16}\.1", attempt) for attempt in attempts), attempts
+    assert all(re.fullmatch(r"[0-9a-f]{13,}\.1", attempt) for attempt in attempts), attempts
     lives = {key.partition("/")[0]: attempt for key in keys for attempt in [key.rpartition("/")[2]]}
     assert len(attempts) == len(lives) == 1 + len(chains), "one life for each execution"
     ones = [call.headers["X-Idempotency-Key"] for call in executor.calls("/one")]

@@ -96,6 +96,7 @@ class Play:
     def send(self, scope: Scope, event: Event) -> None:
         """Apply an event and carry out what follows, as the shell would."""
         commands: list[Command] = []
+        scope.now = event.at + scope.drift  # the shell reads its clocks at each step
         apply(scope, event, commands)
         for name in sorted(scope.dirty_tasks):
             task = scope.state.tasks[name]

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Seen = list[Stored | None]
+_ENDS = ("terminate", "complete")
 
 
 def check_requests(world: World) -> list[str]:
     found = []
     for request in world.outside.requests:
-        seen = world.disk.during(ScopeKey(request.execution_id), request.since, request.until or world.loop.time())
+        since = request.since - _unacknowledged_s(world)
+        seen = world.disk.during(ScopeKey(request.execution_id), since, request.until or world.loop.time())
         text = ""
         if request.outcome == OK:
             text = _check_done(world, request, seen)
@@ -55,20 +57,24 @@ def _check_done(world: World, request: Request, seen: Seen) -> str:
                 return "acknowledged, and not stored"
             return _check_version(world, request)
         case "terminate" | "complete":
-            if not _any(seen, _is_over) and not _was_revived(world, request):
+            if not _any(seen, _is_over) and not _came_together(world, request, "redo"):
                 return "acknowledged, and it had not ended"
         case "pause":
-            if not _any(seen, lambda one: _is_over(one) or (one.state is not None and one.state.is_paused)):
+            is_paused = _any(seen, lambda one: _is_over(one) or (one.state is not None and one.state.is_paused))
+            if not is_paused and not _came_together(world, request, "resume", "terminate", "complete"):
                 return "acknowledged, and it was not paused"
         case "resume":
-            if not _any(seen, lambda one: one.state is not None and not one.state.is_paused):
+            is_free = _any(seen, lambda one: one.state is not None and not one.state.is_paused)
+            if not is_free and not _came_together(world, request, "pause"):
                 return "acknowledged, and it was still paused"
         case "purge":
             lives = {one.life if one is not None and one.state is not None else None for one in seen}
             if None not in lives and len(lives) == 1:
                 return "acknowledged, and it was still there"
         case "raise" | "wakeup" | "report" | "finish":
-            is_too_late = request.kind == "raise" and _any(seen, _is_over, or_none=True)
+            is_too_late = request.kind == "raise" and (
+                _any(seen, _is_over, or_none=True) or _came_together(world, request, *_ENDS)
+            )
             stored = world.disk.nonces.get(str(nonce))
             if not is_too_late and (stored is None or stored[0] > request.until) and not _has_moved_on(world, request):
                 return "acknowledged, and nothing of it was stored"
@@ -133,6 +139,8 @@ def _has_moved_on(world: World, request: Request) -> bool:
     """
     if request.kind not in ("report", "finish"):
         return False
+    if _came_together(world, request, "redo", *_ENDS):
+        return True
     key, task = split_instance(request.execution_id, request.facts["task"])
     token = request.facts.get("token")
     roots = world.disk.during(ScopeKey(request.execution_id), request.since, request.until)
@@ -195,12 +203,18 @@ def _has_living_children(world: World, request: Request) -> bool:
     return False
 
 
-def _was_revived(world: World, request: Request) -> bool:
-    """An end and a redo that arrive together are one step: nothing in between is ever stored."""
+def _came_together(world: World, request: Request, *kinds: str) -> bool:
+    """Requests that arrive together are one step: what held between two of them is never stored."""
     return any(
-        one.kind == "redo"
+        one.kind in kinds
         and one.execution_id == request.execution_id
         and one.since <= request.until
         and (not one.until or one.until >= request.since)
         for one in world.outside.requests
     )
+
+
+def _unacknowledged_s(world: World) -> float:
+    """With a store of its own a node may answer from what it has last heard to be stored, not from what just was."""
+    habits = world.plan.habits
+    return 0.0 if world.plan.is_shared else 2 * habits.pace_s + habits.slow_s + habits.batch_s + 2.0

@@ -61,6 +61,7 @@ class StoreClient:
         self._random = Random(f"store/{seed}/{process.name}")
         self._is_open = False
         self._last: dict[ScopeKey, float] = {}
+        self._late: dict[ScopeKey, list[tuple[asyncio.TimerHandle, Callable[[], Any]]]] = {}
         self.problems: list[str] = []
 
     # --- a call on its way
@@ -80,21 +81,34 @@ class StoreClient:
             at = (int(at / habits.batch_s) + 1) * habits.batch_s
         if key is not None:  # writes of one scope take effect in the order of the calls
             at = self._last[key] = max(at, self._last.get(key, 0.0))
+            self._overtake(key)
         if self.is_troubled and dice < habits.lost_share:
             self._at(at, self._refuse, answer, "the store did not take it", False)
         elif self.is_troubled and dice < habits.lost_share + habits.unknown_share:
-            self._lose(at, answer, lambda: work(self._loop.time()))
+            self._lose(at, answer, lambda: work(self._loop.time()), key)
         else:
             self._at(at, self._carry_out, answer, lambda: work(self._loop.time()), True)
         return await answer
 
-    def _lose(self, at: float, answer: asyncio.Future[Any], work: Callable[[], Any]) -> None:
+    def _overtake(self, key: ScopeKey) -> None:
+        """A write that is still on its way arrives before a later one of its scope, or never."""
+        for handle, work in self._late.pop(key, []):
+            if not handle.cancelled() and handle.when() > self._loop.time():
+                handle.cancel()
+                if self._random.random() < 0.5:
+                    self._attempt(work)
+
+    def _lose(
+        self, at: float, answer: asyncio.Future[Any], work: Callable[[], Any], key: ScopeKey | None
+    ) -> None:
         """The answer gets lost; what was to be done may be done now, later or never."""
         fate = self._random.randrange(4)
         if fate < 2:
             self._at(at, self._attempt, work)
         elif fate == 2:
-            self._at(at + self._random.choice([0.01, 0.5, 3.0]), self._attempt, work)
+            handle = self._at(at + self._random.choice([0.01, 0.5, 3.0]), self._attempt, work)
+            if key is not None:
+                self._late.setdefault(key, []).append((handle, work))
         self._at(at + self._random.choice([0.001, 0.1, 2.0]), self._refuse, answer, "no answer from the store", True)
 
     def _carry_out(self, answer: asyncio.Future[Any], work: Callable[[], Any], is_write: bool) -> None:
@@ -139,8 +153,8 @@ class StoreClient:
     def _later(self, delay: float, work: Callable[..., Any], *args: Any) -> None:
         self._loop.call_later(delay, work, *args, context=OUTSIDE)
 
-    def _at(self, when: float, work: Callable[..., Any], *args: Any) -> None:
-        self._loop.call_at(when, work, *args, context=OUTSIDE)
+    def _at(self, when: float, work: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        return self._loop.call_at(when, work, *args, context=OUTSIDE)
 
     def _check(self) -> None:
         if PROCESS.get() is not self._process:
@@ -202,6 +216,9 @@ class StoreClient:
 
     async def delete_strays(self, execution_id: str, life: str) -> int:
         return await self._write(lambda at: self._disk.delete_strays(execution_id, life, at, self._process.name))
+
+    async def living_parents(self, execution_ids: Sequence[str]) -> set[str]:
+        return await self._read(lambda: self._disk.living_parents(execution_ids))
 
     async def expired(self, before: int, limit: int) -> Sequence[Target]:
         return await self._read(lambda: self._disk.expired(before, limit))

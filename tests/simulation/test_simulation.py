@@ -8,7 +8,7 @@ from tests.simulation.plan import draw_plan
 from tests.simulation.shrink import shrink
 from tests.simulation.world import Outcome, run
 
-_PER_TEST = 40
+_PER_TEST = 30
 
 
 def report(outcome: Outcome) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 from tests.unit.engines import CHILD, PARENT, TWO, engine_with, eventually
 from tests.unit.test_runner import Watched, Work, ended, key_of, until
+from tornflow.engine.events import Recovered
 from tornflow.errors import StorageUnavailable
+from tornflow.model.execution import ScopeKey
 from tornflow.spi.storage import ExecutionQuery
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome
 from tornflow_store_memory import open_storage
@@ -136,12 +138,18 @@ async def test_one_whose_sub_flow_lives_stays_until_that_has_ended() -> None:
         await until(lambda: len(work.attempts) == 1)
         store.gate = asyncio.Event()
         stopping = asyncio.create_task(engine.service.terminate(execution_id))
+        deliver = engine.outbox_relay.deliver
         engine.outbox_relay.deliver = lambda *_: None  # type: ignore[method-assign]
         store.gate.set()
         await stopping
         assert await engine.retention.sweep() == 0
         (child,) = await store.executions(ExecutionQuery(parent_id=execution_id))
         await engine.service.terminate(child.execution_id)
+        assert await engine.retention.sweep() == 0, "both still have something to tell"
+        engine.outbox_relay.deliver = deliver  # type: ignore[method-assign]
+        for one in (execution_id, child.execution_id):
+            await engine.runner.send(ScopeKey(one), Recovered(0, engine.node_id))
+        await until(lambda: not store.inner._owned)
         assert await engine.retention.sweep() == 2
 
 

@@ -17,6 +17,7 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
 from tornflow.api.edge import Edge
+from tornflow.api.edge_server import to_origin_form
 from tornflow.api.metrics import RequestMetrics
 from tornflow.api.packed import BodyTooLarge, unpack_body
 from tornflow.api.reading import read_args, read_body
@@ -48,6 +49,7 @@ class EdgeHandler(RequestHandler):
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
     FIXED_HEADERS: tuple[tuple[str, str], ...] = ()
+    TEXT_ERRORS = "strict"  # what becomes of parameters that are not UTF-8: see ``read_args``
 
     def initialize(
         self,
@@ -85,7 +87,8 @@ class EdgeHandler(RequestHandler):
         route = self.known_route()
         request = self.request
         body = read_body(route.body, request, self.edge.limits)
-        call = Call(self.edge, request, read_args(route.params, request, body), body, self.path_params)
+        args = read_args(route.params, request, body, text_errors=self.TEXT_ERRORS)
+        call = Call(self.edge, request, args, body, self.path_params)
         return await route.operation(call)
 
     def _check_open(self) -> None:
@@ -171,6 +174,8 @@ class EdgeApplication(Application):
         self._unknown: Found = (unknown, {"edge": edge, "route": None})
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        if not request.path.startswith("/"):
+            to_origin_form(request)
         # A proxy that serves us below a path may pass it on, or take it away.
         if self._below and request.path.startswith(self._below + "/"):
             request.path = request.path[len(self._below) :]

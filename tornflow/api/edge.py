@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from tornflow.components import Components
 from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Expression
 from tornflow.runtime.catalog import Catalog
@@ -30,7 +31,7 @@ class EdgeLimits:
 
     drain_bytes: int = 64 * 1024 * 1024
     """How much of a too large body is read and dropped so that its sender gets to see the answer; beyond it the
-    answer is a bare 400 and the connection is closed."""
+    answer is a plain 400 and the connection is closed."""
 
     submit_chars: int = 1_048_576
     """Context of a submission, characters of compact JSON (rill-http-api 5.2)."""
@@ -57,16 +58,6 @@ class EdgeLimits:
     """Groups whose results a mapping tool puts together; beyond it the request must bring its own ``output``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
-    """A loaded Dapr component file of a workflow type (dapr-http-api 9.1)."""
-
-    name: str
-    type: str
-    version: str = "v1"
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
     """Everything the handlers may touch. Built once by the server.
@@ -77,7 +68,9 @@ class Edge:
     ``evaluate`` computes a ``progress.calculation`` (expression, variables); without it such a task counts as 0 until
     it is done. ``transforms`` compiles the scripts of mapping rules for the mapping tools. ``preview`` returns the
     ``{"url", "body"}`` that a task type would send for an attempt, None if it shows none; it raises UnknownTaskType or
-    PluginError. ``access_log`` gets (method, path, status, seconds) of every request; None costs nothing.
+    PluginError. ``components`` are those of Dapr component files, exchanged when the files change;
+    ``metadata_entries`` what clients put onto the metadata page (of this process). ``access_log`` gets (method, path,
+    status, seconds) of every request; None costs nothing.
     """
 
     service: FlowService
@@ -99,6 +92,7 @@ class Edge:
     version: str = ""
     dapr_api_token: str = ""
     missing_instance_is_404: bool = False
-    components: tuple[Component, ...] = ()
+    components: Components = field(default_factory=Components)
+    metadata_entries: dict[str, str] = field(default_factory=dict)
     registry: CollectorRegistry | None = None
     access_log: Callable[[str, str, int, float], None] | None = None

@@ -40,8 +40,8 @@ class Unstorable(BadRequest):
     """JSON, but nested too deeply or with half a surrogate pair: it could not be written again."""
 
 
-def read_args(params: tuple[Param, ...], request: HTTPServerRequest, body: Any) -> Json:
-    """Return a value for each parameter.
+def read_args(params: tuple[Param, ...], request: HTTPServerRequest, body: Any, *, text_errors: str = "strict") -> Json:
+    """Return a value for each parameter. ``text_errors``: "replace" reads bytes that are not UTF-8 as U+FFFD.
 
     Raises:
         BadRequest: a required one is absent, or one cannot be converted.
@@ -49,7 +49,7 @@ def read_args(params: tuple[Param, ...], request: HTTPServerRequest, body: Any) 
     given: Mapping[str, list[bytes]] = request.arguments
     if request.headers.get("Content-Type", "").startswith("raw/application/x-www-form-urlencoded"):
         given = {**_form_fields(request.body), **given}
-    return {param.name: _read(param, given, body) for param in params}
+    return {param.name: _read(param, given, body, text_errors) for param in params}
 
 
 def read_body(kind: Body, request: HTTPServerRequest, limits: EdgeLimits) -> Any:
@@ -116,7 +116,7 @@ def is_within(value: Any, raw_length: int, limit: int) -> bool:
     return raw_length <= limit or len(dumps(value).decode()) <= limit
 
 
-def _read(param: Param, given: Mapping[str, list[bytes]], body: Any) -> Any:
+def _read(param: Param, given: Mapping[str, list[bytes]], body: Any, errors: str) -> Any:
     values = given.get(param.name)
     if values is None:
         values = next((given[other] for other in param.also if other in given), None)
@@ -128,8 +128,8 @@ def _read(param: Param, given: Mapping[str, list[bytes]], body: Any) -> Any:
         return param.default
     kind = param.kind
     if kind is Kind.LIST:
-        return [part for value in values for part in _text(param.name, value).split(",")]
-    text = _text(param.name, values[0])
+        return [part for value in values for part in _text(param.name, value, errors).split(",")]
+    text = _text(param.name, values[0], errors)
     if kind is Kind.NAME:
         return text.strip()
     if kind is Kind.TEXT:
@@ -139,9 +139,9 @@ def _read(param: Param, given: Mapping[str, list[bytes]], body: Any) -> Any:
     return _bool(param.name, text) if kind is Kind.BOOL else _int(param.name, text)
 
 
-def _text(name: str, value: bytes) -> str:
+def _text(name: str, value: bytes, errors: str) -> str:
     try:
-        return value.decode()
+        return value.decode(errors=errors)
     except UnicodeDecodeError as error:
         raise BadRequest(name, f"Parameter '{name}' is not UTF-8") from error
 

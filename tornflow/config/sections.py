@@ -161,12 +161,17 @@ class RillSettings:
     trigger_uri: str = setting("/flow/trigger.json", "path of the callback URL that executors are given")
 
 
+RESOURCES_PATH = "conf/components/"
+
+
 @dataclass(frozen=True, slots=True)
 class DaprSettings:
     """The Dapr Workflow family"""
 
     app_id: str = setting("tornflow", "what GET /v1.0/metadata answers as id")
-    business_id: str = setting("", "the business in which bare workflow names are looked up; empty: none")
+    business_id: str = setting(
+        "", "the business in which bare workflow names are looked up, unless a component file names one; empty: none"
+    )
     missing_instance_is_404: bool = setting(
         False, "true: raiseEvent, pause and resume of an unknown instance answer 404 instead of 500"
     )
@@ -176,7 +181,9 @@ class DaprSettings:
         environ=("DAPR_API_TOKEN",),
         is_secret=True,
     )
-    resources_path: str = setting("", "folder with Dapr component files; empty: none are read")
+    resources_path: str = setting(
+        RESOURCES_PATH, "folder with Dapr component files, which need not exist as long as it is this one; empty: none"
+    )
 
 
 @dataclass(frozen=True, slots=True)

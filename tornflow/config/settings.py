@@ -9,6 +9,7 @@ from typing import Any
 
 from tornflow.config.part_sections import PluginSettings, StorageSettings
 from tornflow.config.sections import (
+    RESOURCES_PATH,
     DaprSettings,
     DescriptorSettings,
     DispatchSettings,
@@ -85,6 +86,12 @@ class Settings:
             "problems": own.problems,
             "tasks": self.engine.max_tasks_per_flow,
         }
+
+    def component_values(self) -> dict[str, Any]:
+        """Return where Dapr component files are, by the names of ``ComponentSource``; the default may be missing."""
+        own = self.dapr
+        is_default = own.resources_path == RESOURCES_PATH
+        return {"folder": own.resources_path, "may_be_missing": is_default, "app_id": own.app_id}
 
     def storage_values(self) -> dict[str, Any]:
         """Return the settings of the store that ``storage.url`` names, for ``open_storage(url, settings)``.

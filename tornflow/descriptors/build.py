@@ -30,6 +30,7 @@ from tornflow.model.descriptor import (
     Task,
     Timeline,
 )
+from tornflow.model.jsontext import without_null_members
 from tornflow.model.status import Category, Pattern
 
 _RESOURCE_SCHEME = "resource"
@@ -84,7 +85,7 @@ def _task(written: Json, names: Iterable[str], parts: _Parts) -> Task:
         "tolerance": document.get("tolerance", False),
         "input_mappings": _rules(document.get("inputMappings")),
         "output_mappings": _rules(document.get("outputMappings")),
-        "parameters": document.get("parameters", {}),
+        "parameters": without_null_members(document.get("parameters", {})),  # rill-dsl 5.8
         "progress": _progress(document.get("progress", {})),
         "degrade": _degrade(document.get("degrade", {})),
         "timeline": _timeline(document),
@@ -238,7 +239,7 @@ def _timeline(document: Json) -> Timeline:
 
 def _resource(document: Json) -> Resource:
     fields = {key: value for key, value in document.items() if key not in ("name", "category")}
-    return Resource(document.get("name", ""), document["category"], fields)
+    return Resource(document.get("name", ""), document["category"], without_null_members(fields))
 
 
 def _callback(document: Json | None, parts: _Parts) -> CallbackConfig | None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from tornflow.model.jsontext import without_null_members
+
 MAX_NUMBER_CHARACTERS = 400
 """A longer number stays text; so does one that is too large for a float."""
 
@@ -36,8 +38,8 @@ def constant(text: str) -> Any:
 
 
 def default_context(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return the initial context; top-level keys only, as written."""
-    return {key: constant(text) for key, text in values.items()}
+    """Return the initial context; top-level keys only, as written. Contexts hold no null members (rill-dsl 5.8)."""
+    return {key: without_null_members(constant(text)) for key, text in values.items()}
 
 
 def _number(text: str) -> int | float | None:

@@ -21,6 +21,7 @@ from tornflow.engine.turn import Turn
 from tornflow.model.descriptor import ChoiceTask, ForeachTask
 from tornflow.model.execution import Batch, GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.generation import Generation
+from tornflow.model.jsontext import without_null_members
 from tornflow.model.messages import StopGroups
 from tornflow.model.names import instance_name
 from tornflow.model.status import FlowStatus, TaskStatus
@@ -43,7 +44,10 @@ def run_foreach(turn: Turn, compiled: CompiledTask, task: TaskState, task_input:
         raise MappingError(f"foreach {task.name}: collection {definition.iteration.collection} is no list")
     limit = _limit(compiled, task_input, turn)
     _check_elements(definition, elements)
-    task.input = loop.remove(task_input)
+    rest = loop.remove(task_input)
+    if compiled.map_input.may_hold_nulls:  # both become contexts
+        elements, rest = without_null_members(elements), without_null_members(rest)
+    task.input = rest
     groups = GroupsState(len(elements), bytearray([Mark.WAITING]) * len(elements), limit=limit, items=elements)
     if loop.identity is not None:
         groups.identities = [_identity(loop.identity, element, turn.scope.env) for element in elements]
@@ -95,6 +99,8 @@ def run_choice(turn: Turn, compiled: CompiledTask, task: TaskState, task_input: 
         task.groups = groups
         turn.complete(task, TaskStatus.SUCCEED)
         return
+    if compiled.map_input.may_hold_nulls:  # it becomes the context of the groups
+        task.input = without_null_members(task_input)
     for index in chosen:
         groups.mark(index, Mark.RUNNING)
     groups.next, groups.open = groups.total, len(chosen)

@@ -45,12 +45,14 @@ _ABSENT = object()
 class InputPass:
     """``(context, env) -> input``. The context is read, never changed; the input is a new dict.
 
-    Calling it raises MappingError.
+    ``may_hold_nulls``: objects in the input may have null members, because a constant has some or a script may make
+    some. What becomes a context must then be freed of them (rill-dsl 5.8). Calling it raises MappingError.
     """
 
-    __slots__ = ("_entangled", "_steps")
+    __slots__ = ("_entangled", "_steps", "may_hold_nulls")
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self.may_hold_nulls = any(rule.may_hold_nulls for rule in rules)
         self._entangled = Entangled(rules) if is_entangled(rules, "input") else None
         self._steps = _steps(rules)
 

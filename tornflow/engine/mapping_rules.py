@@ -48,6 +48,11 @@ class Rule:
         own = (self.source.shares,) if self.source.shares else ()
         return (*own, *(Place(root) for root in sorted(self.mentions)))
 
+    @property
+    def may_hold_nulls(self) -> bool:
+        """An object in the value may have null members although no context has any."""
+        return self.transform is not None or self.source.may_hold_nulls
+
 
 class Step:
     """A rule ready to run. Plain slots: this is the hot path."""

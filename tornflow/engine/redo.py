@@ -60,10 +60,10 @@ def _merge(turn: Turn, data: dict[str, Any]) -> None:
     scope, context = turn.scope, turn.scope.state.context
     before = {key: context.get(key, MISSING) for key in data}
     context.update(data)
-    size, limit = scope.context_size(set(data)), scope.rules.context_limit_bytes
+    size, limit = scope.settle_context(set(data)), scope.rules.context_limit_bytes
     if data and size > limit:
         restore(context, before)
-        scope.context_size(set(data))
+        scope.settle_context(set(data))
         raise LimitExceeded(
             f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}",
             limit="engine.context_limit_bytes",

@@ -16,7 +16,7 @@ from tornflow.engine.mapping import PassEnv
 from tornflow.engine.program import CompiledTask, Graph, Program, Rules
 from tornflow.model.descriptor import Task
 from tornflow.model.execution import GroupsState, ScopeState, TaskState
-from tornflow.model.jsontext import dumps
+from tornflow.model.jsontext import dumps, without_null_members
 from tornflow.model.names import split_route
 from tornflow.model.status import TaskStatus
 
@@ -194,18 +194,29 @@ class Scope:
             self.dirty_context |= keys
             self.is_dirty = True
 
-    def context_size(self, changed: set[str]) -> int:
-        """Return the bytes of the context as compact JSON, measuring only what changed since the last call."""
-        context = self.state.context
-        if self._sizes is None:
-            self._sizes = {key: _entry_size(key, value) for key, value in context.items()}
-            self._size = sum(self._sizes.values())
-            return self._size
+    def settle_context(self, changed: set[str]) -> int:
+        """Drop the null members of what changed since the last call, as the reference does when it stores a context
+        (rill-dsl 5.8). Return the bytes of the whole context as compact JSON."""
+        context, sizes = self.state.context, self._sizes
+        if sizes is None:
+            sizes = self._sizes = {
+                key: _entry_size(key, dumps(value)) for key, value in context.items() if key not in changed
+            }
+            self._size = sum(sizes.values())
         for key in changed:
-            size = _entry_size(key, context[key]) if key in context else 0
-            self._size += size - self._sizes.get(key, 0)
-            self._sizes[key] = size
+            size = _entry_size(key, self._settled(key)) if key in context else 0
+            self._size += size - sizes.get(key, 0)
+            sizes[key] = size
         return self._size
+
+    def _settled(self, key: str) -> bytes:
+        """Return an entry as JSON. It is written to be measured anyway; without the word in it there is no null."""
+        context = self.state.context
+        text = dumps(context[key])
+        if b"null" in text:
+            context[key] = without_null_members(context[key])
+            text = dumps(context[key])
+        return text
 
     # --- timers
 
@@ -292,8 +303,8 @@ def graph_of(program: Program, path: str) -> Graph:
     return program.bodies[task] if task in program.bodies else program.bodies[f"{task}/{index}"]
 
 
-def _entry_size(key: str, value: Any) -> int:
-    return len(key) + 4 + len(dumps(value))
+def _entry_size(key: str, text: bytes) -> int:
+    return len(key) + 4 + len(text)
 
 
 def document(name: str, value: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from tornflow.engine.constants import constant
 from tornflow.engine.expressions.budget import Meter
 from tornflow.engine.jsonpath import Path, PathSyntaxError, compile_read, is_definite_path, parse
 from tornflow.engine.jsonpath.functions import SCALAR_FUNCTIONS
-from tornflow.engine.jsonpath.steps import Call, Index, Name, Scan, Where
+from tornflow.engine.jsonpath.steps import Call, Index, Name, Names, Scan, Where
+from tornflow.model.jsontext import without_null_members
 
 _TASKS = "$.tasks."
 _TRIGGER = "trigger_url"
@@ -44,13 +45,15 @@ class Source:
     """``shares`` is None when the value holds no container of the document.
 
     ``is_guarded``: the value may hold a root object itself (context, input, output), which goes on changing; read
-    from shallow copies. ``is_constant``: every pass gets the same value.
+    from shallow copies. ``is_constant``: every pass gets the same value. ``may_hold_nulls``: an object in it may have
+    null members although no context has any.
     """
 
     read: Read
     shares: Place | None = None
     is_guarded: bool = False
     is_constant: bool = False
+    may_hold_nulls: bool = False
 
 
 def compile_source(text: str | None) -> Read:
@@ -70,7 +73,8 @@ def analyse_source(text: str | None) -> Source:
     if text.startswith("$"):
         return _path(text)
     value = constant(text)
-    return Source(lambda _root, _env: value, is_constant=True)
+    holds_nulls = without_null_members(value) is not value
+    return Source(lambda _root, _env: value, is_constant=True, may_hold_nulls=holds_nulls)
 
 
 def _nothing(_root: Mapping[str, Any], _env: PassEnv) -> None:
@@ -98,9 +102,10 @@ def _path(text: str) -> Source:
     except PathSyntaxError:
         return Source(_nothing)
     shares, is_guarded = _shared(path)
+    makes_nulls = any(isinstance(step, (Names, Call)) for step in path.steps)  # ['a','b'] of an object without b
     if is_definite_path(path):
-        return Source(lambda root, _env: read(root), shares, is_guarded)
-    return Source(lambda root, env: read(root, env.meter), shares, is_guarded)
+        return Source(lambda root, _env: read(root), shares, is_guarded, may_hold_nulls=makes_nulls)
+    return Source(lambda root, env: read(root, env.meter), shares, is_guarded, may_hold_nulls=makes_nulls)
 
 
 def _shared(path: Path) -> tuple[Place | None, bool]:

@@ -77,13 +77,15 @@ def apply(scope: Scope, event: Event, commands: list[Command]) -> None:
         return
     if isinstance(event, Recovered):
         recovered(turn, event)
-    if scope.state.status.is_completed and not isinstance(event, _WORKS_ON_FINISHED):
+    before = scope.state.status
+    if before.is_completed and not isinstance(event, _WORKS_ON_FINISHED):
         _refuse_late(scope, event)
         return
     _disturb(turn, event)
-    if scope.is_dirty and not scope.state.status.is_completed:
-        scope.state.updated_at = event.at
-        if not scope.state.is_paused:
+    after = scope.state.status
+    if scope.is_dirty and (after is not before or not after.is_completed):
+        scope.state.updated_at = event.at  # an end by order counts as well (dapr-http-api 5.2)
+        if not after.is_completed and not scope.state.is_paused:
             run_ready(turn)
             if scope.state.status is FlowStatus.KEY_SUCCEED and (scope.active or not scope.keyed):
                 scope.state.status = FlowStatus.RUNNING

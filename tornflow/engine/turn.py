@@ -163,11 +163,11 @@ class Turn:
         changed = compiled.map_output(context, output, scope.env)
         if not changed:
             return
-        size = scope.context_size(changed)
+        size = scope.settle_context(changed)
         limit = scope.rules.context_limit_bytes
         if size > limit:
             restore(context, before)
-            scope.context_size(changed)
+            scope.settle_context(changed)
             raise MappingError(f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}")
         scope.touch_context(changed)
 

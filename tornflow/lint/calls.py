@@ -13,7 +13,7 @@ from tornflow.model.status import Pattern
 
 FLOW = "rillflow"
 _FLOW_ID = re.compile(r"[a-zA-Z0-9]+:[a-zA-Z0-9]+(?::(?:[a-zA-Z0-9]+|md5_[a-zA-Z0-9]+))?")
-_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
+_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _WAITS = (Pattern.TASK_ASYNC, Pattern.TASK_SCHEDULER)
 _FLOWS = (Pattern.FLOW_SYNC, Pattern.FLOW_ASYNC)
 _NO_TIMEOUT = ("pass", "return")
@@ -49,7 +49,7 @@ def _resource(page: Page, view: View) -> None:
     method = view.text("requestType")
     if method and method.upper() not in _METHODS:
         guess = nearest(method, _METHODS)
-        message = f"the method {shown(method)} is unknown: POST is sent"
+        message = f"the method {shown(method)} is not known: POST is sent"
         page.note("no-effect", f"{view.path}.requestType", message, f"did you mean {guess}?" if guess else "")
 
 

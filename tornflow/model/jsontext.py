@@ -43,6 +43,41 @@ def loads(text: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def without_null_members(value: Any) -> Any:
+    """Return a JSON value without those members of objects that are null, at any depth; elements of arrays stay.
+
+    A value that has none is returned as it is, so that a look at a clean one copies nothing. Never changes ``value``.
+    """
+    if not _has_null_members(value):
+        return value
+    result = value.copy()
+    waiting = [result]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            for name in [name for name, child in node.items() if child is None]:
+                del node[name]
+        # Replacing the value of an existing key is safe while iterating.
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            if isinstance(child, (dict, list)):
+                node[key] = fresh = child.copy()
+                waiting.append(fresh)
+    return result
+
+
+def _has_null_members(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if None in node.values():
+                return True
+            waiting.extend(child for child in node.values() if isinstance(child, (dict, list)))
+        elif isinstance(node, list):
+            waiting.extend(child for child in node if isinstance(child, (dict, list)))
+    return False
+
+
 def _may_hold_long_integers(text: bytes) -> bool:
     """Return False when no integer outside of strings exceeds 64 bits; True may be wrong, and only costs time."""
     flat = text.translate(_ZEROS)

@@ -1,4 +1,7 @@
-"""Completion callbacks (rill-http-api 6.3): what they say is taken when the flow has ended, sent by the dispatcher."""
+"""Completion callbacks (rill-http-api 6.3): what they say is taken when the flow has ended, sent by the dispatcher.
+
+What failed inside groups is not known to the flow; it is read from the store before the callback is sent.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ import structlog
 from tornflow.engine.mapping import InputPass, MappingError, PassEnv, TransformCompiler, compile_input
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import CallbackConfig, MappingRule
+from tornflow.model.execution import TaskState
 from tornflow.model.generation import Generation
 from tornflow.model.jsontext import dumps, loads
+from tornflow.model.status import FlowStatus
 from tornflow.runtime.dispatcher import Dispatcher
+from tornflow.runtime.group_failures import Group, Load, failed_tasks, suspects
 from tornflow.runtime.offload import run_long
 from tornflow.spi.task_type import Failed
 
@@ -22,10 +28,14 @@ _log = structlog.get_logger("tornflow.callbacks")
 CallbackBody = Callable[[Scope, CallbackConfig], Mapping[str, Any]]
 """Renders what the body of a callback always contains, in the family's dialect; given by the wiring."""
 
+NameFailures = Callable[[Mapping[str, Any], Mapping[str, TaskState]], Mapping[str, Any]]
+"""Returns such a body with the failed tasks of groups, by instance name, named in it as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedCallback:
-    """All that one callback needs of its flow, as it was at the end. ``map_input`` None: the rules are not compiled."""
+    """All that one callback needs of its flow, as it was at the end. ``map_input`` None: the rules are not compiled.
+    ``groups`` may hold failed tasks."""
 
     execution_id: str
     generation: Generation
@@ -35,13 +45,24 @@ class PreparedCallback:
     context: dict[str, Any]
     env: PassEnv
     body: Mapping[str, Any]
+    groups: tuple[Group, ...] = ()
 
 
 class Callbacks:
-    def __init__(self, dispatcher: Dispatcher, transforms: TransformCompiler, body: CallbackBody) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        transforms: TransformCompiler,
+        body: CallbackBody,
+        name_failures: NameFailures,
+        load: Load,
+    ) -> None:
+        """``load`` reads a scope as it is stored."""
         self._dispatcher = dispatcher
         self._transforms = transforms
         self._body = body
+        self._name_failures = name_failures
+        self._load = load
 
     def prepare(self, scope: Scope, number: int) -> PreparedCallback | None:
         """Take what will be sent; None: the configuration asks for nothing. Reads the scope, so it must not wait."""
@@ -58,6 +79,7 @@ class Callbacks:
             loads(dumps(state.context)) if config.input_mappings else {},
             scope.env,
             loads(dumps(self._body(scope, config))),
+            () if state.status is FlowStatus.SUCCEED else suspects(state),
         )
 
     async def send(self, callback: PreparedCallback | None) -> None:
@@ -69,11 +91,14 @@ class Callbacks:
         except MappingError as error:
             _log.warning("callback not mapped", execution_id=callback.execution_id, reason=str(error))
             return
+        body = callback.body
+        if callback.groups:
+            body = self._name_failures(body, await failed_tasks(self._load, callback.groups))
         attempt = self._dispatcher.callback_attempt(
             callback.execution_id,
             callback.config.resource_name,
             mapped,
-            callback.body,
+            body,
             generation=callback.generation,
             number=callback.number,
         )

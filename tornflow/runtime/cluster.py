@@ -150,9 +150,13 @@ class Cluster:
         if all(abs(at - self._clock.steady_ms()) <= _APART_MS for at in first.values()):
             return
         await asyncio.sleep(self._settings.beat_s * 1.5)
-        living = [beat.seen_at for beat in await self._storage.nodes() if beat.seen_at != first.get(beat.node_id)]
-        if living and abs(max(living) - self._clock.steady_ms()) > _APART_MS:
-            self._clock.shift(max(living) - self._clock.steady_ms())
+        living = [beat for beat in await self._storage.nodes() if beat.seen_at != first.get(beat.node_id)]
+        if not living:
+            return
+        ahead = min(living, key=lambda beat: beat.started_at).seen_at - self._clock.steady_ms()
+        if abs(ahead) > _APART_MS:
+            _log.warning("the clock was set; durations are counted as on the other nodes", by_ms=ahead)
+            self._clock.shift(ahead)
 
     # --- who lives
 

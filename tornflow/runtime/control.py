@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from tornflow.engine.events import (
 from tornflow.engine.scope import Scope
 from tornflow.errors import ExecutionFinished, ExecutionNotFinished, ExecutionNotFound, RequestError, TaskNotFound
 from tornflow.model.execution import ScopeKey
+from tornflow.model.messages import SendCallback
 from tornflow.model.names import base_name, split_instance
 from tornflow.model.status import Category
 from tornflow.runtime.clock import Clock
@@ -29,6 +31,7 @@ from tornflow.spi.storage import ExecutionQuery, Storage, Target
 
 _log = structlog.get_logger("tornflow.executions")
 _PAGE = 200
+_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 class Control:
@@ -161,17 +164,27 @@ class Control:
             ExecutionNotFound
             ExecutionNotFinished: it, or one of its sub-flows, still runs; those purged before stay purged.
         """
+        pauses_s = iter(_PAUSES_S)
         while True:
             scope = await self._require(execution_id)
             state = scope.state
             if not state.status.is_completed:
                 raise ExecutionNotFinished("orchestration has not yet completed", execution_id=execution_id)
+            if any(not isinstance(posted.message, SendCallback) for posted in state.outbox.values()):
+                await self._wait_or_refuse(execution_id, next(pauses_s, None))
+                continue
             target = Target(execution_id, state.life, state.revision)
             await self._purge_children(execution_id)
             (was_removed,) = await self._storage.delete_executions([target])
-            self._runner.forget(execution_id, target.life)  # also when it has changed: then what we hold is old
+            self._runner.forget({execution_id: target.life})  # also when it has changed: then what we hold is old
             if was_removed:
                 return
+
+    async def _wait_or_refuse(self, execution_id: str, pause_s: float | None) -> None:
+        """What a finished execution still has to tell its parent or its groups must not be lost with it."""
+        if pause_s is None:
+            raise ExecutionNotFinished("orchestration has not yet completed", execution_id=execution_id)
+        await asyncio.sleep(pause_s)
 
     async def _purge_children(self, execution_id: str) -> None:
         while found := await self._storage.executions(ExecutionQuery(parent_id=execution_id), limit=_PAGE):

@@ -27,7 +27,7 @@ from tornflow.engine.program import NOTHING, Program, Rules, compile_program
 from tornflow.engine.scope import Scope
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.runtime.announcing import Announcements
-from tornflow.runtime.callbacks import CallbackBody, Callbacks
+from tornflow.runtime.callbacks import CallbackBody, Callbacks, NameFailures
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.clock import Clock, SystemClock
 from tornflow.runtime.cluster import Cluster, ClusterSettings
@@ -41,6 +41,7 @@ from tornflow.runtime.outbox_relay import OutboxRelay
 from tornflow.runtime.references import ReferencedResource
 from tornflow.runtime.retention import Retention
 from tornflow.runtime.runner import Runner
+from tornflow.runtime.scopes import Scopes
 from tornflow.runtime.service import FlowService
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.timers import Timers
@@ -85,6 +86,7 @@ class Engine:
         plugins: Plugins,
         settings: EngineSettings,
         callback_body: CallbackBody,
+        name_failures: NameFailures = lambda body, _: body,
         *,
         clock: Clock | None = None,
         identities: Identities | None = None,
@@ -106,14 +108,13 @@ class Engine:
             **settings.catalog,
         )
         self.commits = Commits(storage, _commit_settings(settings), node_id[:12], clock.seconds)
+        rules = replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers))
         self.runner = Runner(
             storage,
-            self._program,
-            replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers)),
+            Scopes(storage, self._program, rules, clock, node_id),
             clock,
             self.commits,
             Mailboxes(settings.cache_scopes, settings.cache_bytes),
-            node_id,
         )
         task_types = dict(plugins.task_types)
         references = ReferencedResource(self.catalog, task_types)
@@ -137,7 +138,7 @@ class Engine:
             falls_to_us=self.cluster.falls_to_us,
         )
         self.group_scopes = GroupScopes(storage, self.runner, self.dispatcher, clock)
-        callbacks = Callbacks(self.dispatcher, transforms, callback_body)
+        callbacks = Callbacks(self.dispatcher, transforms, callback_body, name_failures, self._stored)
         self.outbox_relay = OutboxRelay(storage, self.runner, callbacks, clock)
         self.retention = Retention(
             storage, self.runner, clock, pause_s=settings.retention_pause_s, collect=self.catalog.collect
@@ -234,6 +235,10 @@ class Engine:
     def _fire(self, key: ScopeKey) -> None:
         self.runner.post(key, TimerFired(self.clock.wall_ms()))
 
+    async def _stored(self, key: ScopeKey) -> ScopeState | None:
+        found = await self.runner.stored(key)
+        return None if found is None else found[0]
+
     async def _program(self, state: ScopeState) -> Program:
         if not state.descriptor_md5:
             return NOTHING
@@ -258,6 +263,7 @@ def _commit_settings(settings: EngineSettings) -> CommitSettings:
         int(settings.finished_retention_s * 1000),
         int(settings.failed_retention_s * 1000),
         settings.unknown_outcome_patience_s,
+        settings.node_timeout_s,
     )
 
 

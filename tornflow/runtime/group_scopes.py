@@ -121,7 +121,8 @@ class GroupScopes:
                 return True
             except RevisionConflict:
                 found = await while_unavailable(partial(self._runner.stored, state.key))
-                if found is None and not await self._is_alive(state):
+                # Nothing, or a group of another life: one of us may have been purged, or begun afresh, meanwhile.
+                if (found is None or found[0].life != state.life) and not await self._is_alive(state):
                     return False
                 if found is None:
                     replaces, dropped = None, frozenset()
@@ -152,7 +153,7 @@ class GroupScopes:
         if parent is None or parent.state.life != run[0] or not await self._is_alive(states[0]):
             life = str(run[0])
             await while_unavailable(partial(self._storage.delete_strays, key.execution_id, life))
-            self._runner.forget(key.execution_id, life)
+            self._runner.forget({key.execution_id: life})
             return
         for state, is_new in zip(states, are_new, strict=True):
             event = _missed(parent, name, run, state, is_new, self._clock.wall_ms())

@@ -27,7 +27,7 @@ from tornflow.errors import (
 )
 from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import Json, ParentLink, ScopeKey, ScopeState
-from tornflow.model.jsontext import dumps, loads
+from tornflow.model.jsontext import dumps, loads, without_null_members
 from tornflow.model.names import split_instance
 from tornflow.model.status import Pattern
 from tornflow.runtime.catalog import Catalog, Entry
@@ -145,10 +145,11 @@ class Starting:
         return holder
 
     async def start_workflow(
-        self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str
+        self, workflow_name: str, *, instance_id: str | None, raw_input: str, component: str, business: str = ""
     ) -> str:
         """Start an execution through the Dapr family; the instance id is already checked.
 
+        ``business``: where a bare name is looked up; "": in the configured one.
         An unknown name is accepted and the instance is FAILED at once (decisions, "Dapr").
 
         Raises:
@@ -157,7 +158,7 @@ class Starting:
         self._check_open()
         execution_id = instance_id or self._identities.instance_id()
         context = _workflow_context(raw_input)
-        entry = await self._find_workflow(workflow_name, context)
+        entry = await self._find_workflow(workflow_name, business, context)
         if entry is not None:
             self._admit(entry)
         for _ in range(_TRIES):
@@ -223,7 +224,8 @@ class Starting:
             link = ParentLink(key.execution_id, key.path, task, attempt.number, generation)
         entry = await while_unavailable(partial(self._catalog.resolve, descriptor_id, input=context))
         state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
-        state.context.setdefault("flow_root_execution_id", routes[0]["execution_id"])
+        if state.context.get("flow_root_execution_id") is None:
+            state.context["flow_root_execution_id"] = routes[0]["execution_id"]
         state.routes, state.parent = routes, link
         state.idempotency_key = child_key(attempt.idempotency_key, parent.state.life)
         return await while_unavailable(partial(self._create_child, state, entry))
@@ -250,7 +252,7 @@ class Starting:
         for initialise in self._context_initialisers:
             whole = {**_initialised(initialise, whole), **whole}
         whole["flow_execution_id"] = execution_id
-        state.context = {key: value for key, value in whole.items() if value is not None}
+        state.context = whole
         if entry is not None:
             state.workspace, state.dag_name = entry.descriptor.workspace, entry.descriptor.dag_name
         return state
@@ -258,8 +260,11 @@ class Starting:
     async def _create(
         self, state: ScopeState, entry: Entry[Program] | None, *, replaces: Version | None = None
     ) -> None:
-        size, limit = len(dumps(state.context)), self._settings.context_limit_bytes
-        if size > limit:
+        text, limit = dumps(state.context), self._settings.context_limit_bytes
+        if b"null" in text:  # the text is made to be measured; without the word there is nothing to look for
+            state.context = without_null_members(state.context)
+            text = dumps(state.context)
+        if (size := len(text)) > limit:
             raise LimitExceeded(
                 f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}",
                 limit="engine.context_limit_bytes", allowed=limit, given=size,
@@ -273,11 +278,11 @@ class Starting:
     def _rill_execution_id(self, descriptor: Descriptor) -> str:
         return f"{descriptor.workspace}:{descriptor.dag_name}_c_{self._identities.time_uuid()}"
 
-    async def _find_workflow(self, name: str, context: Mapping[str, Any]) -> Entry[Program] | None:
+    async def _find_workflow(self, name: str, business: str, context: Mapping[str, Any]) -> Entry[Program] | None:
         """Resolve a Dapr workflow name: a descriptor id, or a bare name in the business of the component."""
-        descriptor_id = name
-        if ":" not in name and self._settings.default_business:
-            descriptor_id = f"{self._settings.default_business}:{name}"
+        descriptor_id, business = name, business or self._settings.default_business
+        if ":" not in name and business:
+            descriptor_id = f"{business}:{name}"
         try:
             return await self._catalog.resolve(descriptor_id, input=context)
         except (DescriptorNotFound, DescriptorIdMalformed):

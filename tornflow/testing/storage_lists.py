@@ -171,6 +171,14 @@ class ListTests(SuiteFixtures):
         assert dict(await storage.count_executions(ExecutionQuery())) == {"succeed": 1}
 
     @scenario
+    async def test_an_expired_execution_that_still_has_something_to_tell_is_kept(self, storage: Storage) -> None:
+        await storage.commit(creation("told", life="a", summary=summary("told", expires_at=5)))
+        await storage.commit(creation("telling", life="b", owners=("n1",), summary=summary("telling", expires_at=5)))
+        assert list(await storage.expired(9, 10)) == [Target("told", "a", 1)]
+        await storage.commit(change(1, "telling", life="b"))
+        assert {target.execution_id for target in await storage.expired(9, 10)} == {"told", "telling"}
+
+    @scenario
     async def test_expired_executions_come_oldest_first_and_running_ones_never(self, storage: Storage) -> None:
         ends = {"e1": 30, "e2": 10, "e3": None, "e4": 20, "e5": 50}
         for e, t in ends.items():

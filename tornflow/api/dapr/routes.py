@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tornflow.api.dapr import sidecar, workflows
-from tornflow.api.routes import INTEGER, OBJECT, TEXT, Kind, Param, Route, list_of, shape
+from tornflow.api.routes import INTEGER, OBJECT, TEXT, Body, Kind, Param, Route, list_of, shape
 
 PREFIXES = ("v1.0", "v1.0-beta1", "v1.0-alpha1")
 
@@ -60,6 +60,11 @@ SIDECAR = (
             id=TEXT, runtimeVersion=TEXT, components=list_of(OBJECT), extended=OBJECT,
             workflows=shape(connectedWorkers=INTEGER),
         ),
+    ),
+    Route(
+        path="/metadata/{key}", methods=("PUT",), operation=sidecar.put_metadata, name="metadata", tag="sidecar",
+        summary="Keep a text, the body, that GET /v1.0/metadata shows under extended", body=Body.OPTIONAL_RAW,
+        status=204,
     ),
 )  # fmt: skip
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from tornflow.api.dapr.errors import DaprError
+from tornflow.api.edge import Edge
 from tornflow.api.routes import Answer, Call, Json
+from tornflow.components import Component
+
+DAPR_VERSION = "1.18.2"
+"""The runtime that this family was compared with: clients that check versions expect Dapr's numbers."""
+
+ENTRIES_CHARS = 1_048_576
+"""What clients may keep under ``extended``, keys and values together."""
 
 _FINE = Answer(204)
 
@@ -28,12 +36,34 @@ async def metadata(call: Call) -> Json:
     edge = call.edge
     answer: Json = {
         "id": edge.app_id,
-        "runtimeVersion": edge.version,
-        "components": [
-            {"name": one.name, "type": one.type, "version": one.version, "capabilities": []} for one in edge.components
-        ],
-        "extended": {"daprRuntimeVersion": edge.version} if edge.version else {},
+        "runtimeVersion": DAPR_VERSION,
+        "components": [_shown(one) for one in edge.components.loaded],
+        "extended": {**edge.metadata_entries, **_own_entries(edge)},
     }
     answer = {name: value for name, value in answer.items() if value}
     answer["workflows"] = {"connectedWorkers": 0}
     return answer
+
+
+async def put_metadata(call: Call) -> Answer:
+    """Keep an entry in this process. Our own keep their values, which is no error (dapr-http-api 10.2)."""
+    entries, key, text = call.edge.metadata_entries, call.path["key"], call.body
+    size = sum(len(name) + len(value) for name, value in entries.items() if name != key)
+    if size + len(key) + len(text) > ENTRIES_CHARS:
+        reason = f"the entries of the metadata page may have {ENTRIES_CHARS} characters together"
+        raise DaprError(400, "ERR_BODY_READ", f"failed to read request body: {reason}")
+    entries[key] = text
+    return _FINE
+
+
+def _shown(component: Component) -> Json:
+    """Never a value of its metadata: it may be a secret."""
+    shown = {"name": component.name, "type": component.type}
+    return {**shown, "version": component.version} if component.version else shown
+
+
+def _own_entries(edge: Edge) -> dict[str, str]:
+    own = {"daprRuntimeVersion": DAPR_VERSION, "tornflowVersion": edge.version}
+    if edge.components.problem:
+        own["tornflowComponents"] = edge.components.problem
+    return {name: value for name, value in own.items() if value}

@@ -14,7 +14,6 @@ from tornflow.errors import ExecutionNotFound
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ID_BYTES = 64
-_APP_ID = re.compile(r"[\w-]*")  # \w: Unicode letters, digits and "_"
 
 # What the URL says anyway; in a body they must at least have the right type (dapr-http-api 2.2).
 _KNOWN_FIELDS = ("instanceID", "instance_id", "workflowComponent", "workflow_component", "appID", "app_id")
@@ -33,13 +32,18 @@ async def start(call: Call) -> Json:
     """Start an instance; the body is kept verbatim as its input. Answered after it is durably stored."""
     name = call.path["name"]
     _check_component(call)
-    raw_input = _body_text(call, "start")
     instance_id: str | None = call.args["instanceID"] or None
     if instance_id is not None:
         check_instance_id(instance_id)
     _check_app_id(call, "start")
+    component = call.path["component"]
+    found = call.edge.components.find(component)
     started = await call.edge.service.start_workflow(
-        name, instance_id=instance_id, raw_input=raw_input, component=call.path["component"]
+        name,
+        instance_id=instance_id,
+        raw_input=_body_text(call, "start"),
+        component=component,
+        business=found.binding.business if found is not None else "",
     )
     return {"instanceID": started}
 
@@ -77,9 +81,14 @@ def check_instance_id(instance_id: str) -> None:
     if len(instance_id.encode()) > _ID_BYTES:
         text = f"workflow instance ID exceeds the max length of {_ID_BYTES} characters"
         raise DaprError(400, "ERR_INSTANCE_ID_TOO_LONG", text)
-    if not all(char.isalpha() or char.isdecimal() or char in "-_" for char in instance_id):
+    if not _is_name(instance_id):
         rule = "only alphanumeric and underscore characters are allowed"
         raise DaprError(400, "ERR_INSTANCE_ID_INVALID", f"workflow instance ID '{instance_id}' is invalid: {rule}")
+
+
+def _is_name(text: str) -> bool:
+    """Whether it has Unicode letters, decimal digits, "-" and "_" only."""
+    return all(char.isalpha() or char.isdecimal() or char in "-_" for char in text)
 
 
 async def _command(call: Call, operation: str) -> Json:
@@ -123,9 +132,7 @@ def _check_message(call: Call) -> None:
 def _check_component(call: Call) -> None:
     """Unknown names are decoration, unless a component file is strict (decisions, "Dapr")."""
     name, components = call.path["component"], call.edge.components
-    if not components or name == "dapr" or any(one.name == name for one in components):
-        return
-    if any(one.metadata.get("strict", "").lower() == "true" for one in components):
+    if components.is_strict and name != "dapr" and components.find(name) is None:
         text = f"workflow component '{name}' does not exist"
         raise DaprError(400, "ERR_WORKFLOW_COMPONENT_NOT_FOUND", text)
 
@@ -134,7 +141,7 @@ def _check_app_id(call: Call, operation: str) -> None:
     app_id: str = call.args["appID"] or ""
     if not app_id or app_id == call.edge.app_id:
         return
-    if _APP_ID.fullmatch(app_id) is None:
+    if not _is_name(app_id):
         text = f"workflow app ID '{app_id}' is invalid: only alphanumeric, dash and underscore characters are allowed"
         raise DaprError(400, "ERR_WORKFLOW_APP_ID_INVALID", text)
     cause = f"the app '{app_id}' cannot be reached from '{call.edge.app_id}'"

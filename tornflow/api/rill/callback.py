@@ -8,7 +8,8 @@ from typing import Any
 from tornflow.api.rill.views import dag_invoke_msg, flow_view, invoke_msg
 from tornflow.engine.scope import Scope
 from tornflow.model.descriptor import CallbackConfig
-from tornflow.model.names import instance_name
+from tornflow.model.execution import TaskState
+from tornflow.model.jsontext import without_null_members
 from tornflow.model.status import FlowStatus, TaskStatus
 
 
@@ -21,24 +22,25 @@ def callback_body(scope: Scope, config: CallbackConfig) -> Mapping[str, Any]:
         "dag_status": "failed" if has_failed else "succeed",
     }
     if has_failed:
-        failed = {
-            instance_name(state.key.path, name): _without_nulls(invoke_msg(task) or {})
-            for name, task in state.tasks.items()
-            if task.status is TaskStatus.FAILED
-        }
+        failed = {name: _failure(task) for name, task in state.tasks.items() if task.status is TaskStatus.FAILED}
         body["error_info"] = {
-            "dag_invoke_info": _without_nulls(dag_invoke_msg(state)),
+            "dag_invoke_info": without_null_members(dag_invoke_msg(state)),
             "failed_tasks_invoke_info": failed,
         }
     if config.full_dag_info:
         # The snake_case view of get.json (decisions, "Rill HTTP"); the time only matters to unfinished flows.
-        body["dag_info"] = _without_nulls(flow_view(state, scope.program.descriptor, now=state.updated_at))
+        body["dag_info"] = without_null_members(flow_view(state, scope.program.descriptor, now=state.updated_at))
     if config.full_context:
         body["data"] = state.context
     return body
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+def name_failures(body: Mapping[str, Any], failed: Mapping[str, TaskState]) -> Mapping[str, Any]:
+    """Return the body of a failed flow with the failed tasks of its groups, by instance name, beside its own."""
+    info = body["error_info"]
+    told = info["failed_tasks_invoke_info"] | {name: _failure(task) for name, task in failed.items()}
+    return {**body, "error_info": {**info, "failed_tasks_invoke_info": told}}
+
+
+def _failure(task: TaskState) -> Any:
+    return without_null_members(invoke_msg(task) or {})

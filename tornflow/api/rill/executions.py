@@ -22,8 +22,6 @@ async def submit(call: Call) -> Json:
         check_resource_check(call)
     context: Json = call.body or {}
     refuse_beyond(call, context, call.edge.limits.submit_chars)
-    if None in context.values():
-        context = {name: value for name, value in context.items() if value is not None}  # rill-http-api 5.2
     callback = call.args["callback"]
     execution_id = await call.edge.service.submit(
         call.args["descriptor_id"],
