@@ -34,7 +34,7 @@ class ComponentSource:
 
 
 def load_components(source: ComponentSource) -> Loaded:
-    """Read every file of the folder. Blocks: call it at start, or in a thread.
+    """Read every file of the folder. Blocks, foreign code too: call it at start, or in a thread.
 
     Raises:
         ConfigError: something cannot be used. The message is one line that names each problem with file, line, field
