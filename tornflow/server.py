@@ -36,6 +36,7 @@ from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
+from tornflow.runtime.templates import Templates
 from tornflow.signals import on_signal
 from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import TaskType
@@ -319,6 +320,8 @@ class Server:
             evaluate=lambda text, variables: engine.expressions(text)(variables),
             transforms=engine.expressions,
             preview=engine.plugins.preview,
+            templates=Templates(engine.storage, engine.clock, engine.identities),
+            task_types=engine.plugins.task_types,
             app_id=settings.dapr.app_id,
             version=__version__,
             dapr_api_token=settings.dapr.api_token,

@@ -94,7 +94,7 @@ class Engine:
         self.plugins = plugins
         self.clock = clock = clock or SystemClock()
         self._settings = settings
-        identities = identities or SystemIdentities()
+        self.identities = identities = identities or SystemIdentities()
         node_id = identities.node_id()
         transforms = Sandbox(now_ms=clock.wall_ms, random=identities.chance, budget=settings.budget).compile
         self.expressions = transforms

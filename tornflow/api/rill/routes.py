@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tornflow.api.rill import background, definitions, executions, inspection, samples, steering
+from tornflow.api.rill.template_routes import TEMPLATES
 from tornflow.api.rill.tool_routes import TASK_VIEW, TOOLS
 from tornflow.api.routes import (
     BOOLEAN,
@@ -267,4 +268,4 @@ SAMPLES = (
     ),
 )  # fmt: skip
 
-ROUTES: tuple[Route, ...] = EXECUTIONS + TOOLS + DEFINITIONS + BACKGROUND + SAMPLES
+ROUTES: tuple[Route, ...] = EXECUTIONS + TOOLS + DEFINITIONS + TEMPLATES + BACKGROUND + SAMPLES
