@@ -321,6 +321,7 @@ class Server:
             transforms=engine.expressions,
             preview=engine.plugins.preview,
             templates=Templates(engine.storage, engine.clock, engine.identities),
+            triggers=engine.triggers,
             task_types=engine.plugins.task_types,
             app_id=settings.dapr.app_id,
             version=__version__,
