@@ -36,6 +36,7 @@ from tornflow.runtime.dispatcher import DispatchSettings
 from tornflow.runtime.engine import Engine, EngineSettings
 from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
+from tornflow.runtime.templates import Templates
 from tornflow.signals import on_signal
 from tornflow.spi.hookspecs import TaskNotice
 from tornflow.spi.storage import Storage
@@ -334,6 +335,9 @@ class Server:
             evaluate=lambda text, variables: engine.expressions(text)(variables),
             transforms=engine.expressions,
             preview=engine.plugins.preview,
+            templates=Templates(engine.storage, engine.clock, engine.identities),
+            triggers=engine.triggers,
+            task_types=engine.plugins.task_types,
             app_id=settings.dapr.app_id,
             version=__version__,
             dapr_api_token=settings.dapr.api_token,

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
@@ -26,6 +26,8 @@ class PythonTaskType:
 
     protocols: tuple[str, ...] = ("python",)
     title = "Run a registered Python callable"
+    icon = "ant-design:code-outlined"
+    schema: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
 
     def __init__(self) -> None:
         self._settings = PythonSettings()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tornflow.api.rill import background, definitions, executions, inspection, samples, steering
+from tornflow.api.rill.template_routes import TEMPLATES
 from tornflow.api.rill.tool_routes import TASKS, TOOLS
+from tornflow.api.rill.trigger_routes import TRIGGERS
 from tornflow.api.routes import (
     BOOLEAN,
     INTEGER,
@@ -267,4 +269,4 @@ SAMPLES = (
     ),
 )  # fmt: skip
 
-ROUTES: tuple[Route, ...] = EXECUTIONS + TOOLS + DEFINITIONS + BACKGROUND + SAMPLES
+ROUTES: tuple[Route, ...] = EXECUTIONS + TOOLS + DEFINITIONS + TRIGGERS + TEMPLATES + BACKGROUND + SAMPLES
