@@ -225,7 +225,8 @@ async def test_a_redo_of_a_sub_flow_tells_its_parent_what_it_was_when_it_ended()
 
 async def test_sub_flows_of_groups_that_a_redo_has_replaced_are_stopped() -> None:
     """The order to stop the old groups may come after the new ones, which take their places, are there."""
-    async with engine_with([LOOP.replace("TIMELINE", "tolerance: false"), CHILD], work := Work(held)) as (engine, store):
+    loop = LOOP.replace("TIMELINE", "tolerance: false")
+    async with engine_with([loop, CHILD], work := Work(held)) as (engine, store):
         execution_id = await engine.service.submit("demo:loop", {"items": [1, 2]})
         await until(lambda: len(work.attempts) == 2)
         deliver = engine.outbox_relay.deliver
