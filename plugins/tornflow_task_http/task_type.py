@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tornflow.spi.task_type import NO_ANSWER, Answered, Attempt, Failed, Host, Outcome
@@ -17,6 +18,16 @@ class HttpTaskType:
 
     protocols: tuple[str, ...] = ("http", "https")
     title = "Call an executor over HTTP"
+    icon = "ant-design:cloud-server-outlined"
+    schema: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {
+            "query": {"type": "object", "title": "Query parameters"},
+            "header": {"type": "object", "title": "Headers"},
+            "body": {"type": "object", "title": "Members of the body"},
+        },
+        "additionalProperties": True,
+    }
 
     def __init__(self) -> None:
         self._settings = HttpSettings()

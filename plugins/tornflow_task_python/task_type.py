@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
@@ -26,6 +26,8 @@ class PythonTaskType:
 
     protocols: tuple[str, ...] = ("python",)
     title = "Run a registered Python callable"
+    icon = "ant-design:code-outlined"
+    schema: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
 
     def __init__(self) -> None:
         self._settings = PythonSettings()
@@ -54,6 +56,10 @@ class PythonTaskType:
         if known.is_async:
             return await self._run_here(known, arguments)
         return await self._run_in_thread(self._threads, known, arguments)
+
+    def target(self, resource: str) -> str:
+        """Each callable is a target of its own: one that is slow holds up no other (but see ``threads``)."""
+        return resource
 
     async def stop(self) -> None:
         if self._threads is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tornflow.errors import ConfigError, TornflowError
 from tornflow.spi.task_type import Answered, Attempt, Failed, Host, Outcome
 
@@ -11,6 +14,8 @@ class SubflowTaskType:
 
     protocols: tuple[str, ...] = ("rillflow",)
     title = "Start another flow as a child"
+    icon = "ant-design:partition-outlined"
+    schema: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
 
     def __init__(self) -> None:
         self._host: Host | None = None

@@ -13,7 +13,9 @@ from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Expression
 from tornflow.runtime.catalog import Catalog
 from tornflow.runtime.service import FlowService
-from tornflow.spi.task_type import Attempt
+from tornflow.runtime.templates import Templates
+from tornflow.runtime.triggers import Triggers
+from tornflow.spi.task_type import Attempt, TaskType
 
 REFERENCE_CALLBACK_CHARS = 6_144
 
@@ -68,9 +70,10 @@ class Edge:
     ``evaluate`` computes a ``progress.calculation`` (expression, variables); without it such a task counts as 0 until
     it is done. ``transforms`` compiles the scripts of mapping rules for the mapping tools. ``preview`` returns the
     ``{"url", "body"}`` that a task type would send for an attempt, None if it shows none; it raises UnknownTaskType or
-    PluginError. ``components`` are those of Dapr component files, exchanged when the files change;
-    ``metadata_entries`` what clients put onto the metadata page (of this process). ``access_log`` gets (method, path,
-    status, seconds) of every request; None costs nothing.
+    PluginError. ``templates`` are the task templates of the graph editor, ``task_types`` those that may ship forms for
+    it, by protocol; ``triggers`` start executions without a request. ``components`` are those of Dapr component files,
+    exchanged when the files change; ``metadata_entries`` what clients put onto the metadata page (of this process).
+    ``access_log`` gets (method, path, status, seconds) of every request; None costs nothing.
     """
 
     service: FlowService
@@ -88,6 +91,9 @@ class Edge:
     evaluate: Callable[[str, Mapping[str, Any]], Any] | None = None
     transforms: Callable[[str], Expression] = _no_transforms
     preview: Callable[[Attempt], Mapping[str, Any] | None] = lambda attempt: None
+    templates: Templates | None = None
+    triggers: Triggers | None = None
+    task_types: Mapping[str, TaskType] = field(default_factory=dict)
     app_id: str = "tornflow"
     version: str = ""
     dapr_api_token: str = ""

@@ -41,9 +41,11 @@ from tornflow.runtime.outbox_relay import OutboxRelay
 from tornflow.runtime.references import ReferencedResource
 from tornflow.runtime.retention import Retention
 from tornflow.runtime.runner import Runner
+from tornflow.runtime.scopes import Scopes
 from tornflow.runtime.service import FlowService
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.timers import Timers
+from tornflow.runtime.triggers import Triggers, installed_types
 from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import Attempt
 
@@ -94,7 +96,7 @@ class Engine:
         self.plugins = plugins
         self.clock = clock = clock or SystemClock()
         self._settings = settings
-        identities = identities or SystemIdentities()
+        self.identities = identities = identities or SystemIdentities()
         node_id = identities.node_id()
         transforms = Sandbox(now_ms=clock.wall_ms, random=identities.chance, budget=settings.budget).compile
         self.expressions = transforms
@@ -107,14 +109,13 @@ class Engine:
             **settings.catalog,
         )
         self.commits = Commits(storage, _commit_settings(settings), node_id[:12], clock.seconds)
+        rules = replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers))
         self.runner = Runner(
             storage,
-            self._program,
-            replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers)),
+            Scopes(storage, self._program, rules, clock, node_id),
             clock,
             self.commits,
             Mailboxes(settings.cache_scopes, settings.cache_bytes),
-            node_id,
         )
         task_types = dict(plugins.task_types)
         references = ReferencedResource(self.catalog, task_types)
@@ -153,6 +154,9 @@ class Engine:
             settings.service,
             plugins.context_initialisers,
         )
+        self.triggers = Triggers(
+            storage, self.service.submit, clock, identities, installed_types(), self.cluster.falls_to_us
+        )
         self.runner.actor = self
         self.announcements = Announcements(plugins, settings.metrics_flows)
 
@@ -185,11 +189,13 @@ class Engine:
     def release(self) -> None:
         """Let attempts go out: from now on this server answers, and executors may call it."""
         self.dispatcher.open()
+        self.triggers.start()
 
     async def drain(self, grace_s: float = 0) -> None:
         """Take no new submission, start no new attempt, wait up to ``grace_s`` for those in flight. Idempotent."""
         self.service.closed_because = "the server is draining"
         self.cluster.drain()
+        await self.triggers.stop()
         await self.retention.stop()
         await self.timers.stop()
         # While nothing can be stored, waiting for answers gains nothing: their attempts are made again.

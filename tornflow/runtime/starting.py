@@ -101,11 +101,13 @@ class Starting:
         *,
         callback: str | None = None,
         idempotency_key: str | None = None,
+        trigger: str = "",
     ) -> str:
         """Start an execution through the Rill family and return its id.
 
         ``callback`` is the text of the request parameter: JSON of a CallbackConfig or an http(s) URL. The same
-        ``idempotency_key`` within the retention time returns the first execution.
+        ``idempotency_key`` within the retention time returns the first execution; so does the same ``trigger``, which
+        names one occasion of a trigger. Keys of clients and of triggers are apart.
 
         Raises:
             DescriptorIdMalformed, DescriptorNotFound, MalformedCallback, LimitExceeded, AdmissionRefused,
@@ -120,11 +122,15 @@ class Starting:
         self._admit(entry)
         state = self._new_state(entry, self._rill_execution_id(entry.descriptor), context)
         state.callback = config
-        state.idempotency_key = None if idempotency_key is None else f"client:submit:{idempotency_key}"
+        if trigger:
+            state.idempotency_key = f"trigger:{trigger}"
+        elif idempotency_key is not None:
+            state.idempotency_key = f"client:submit:{idempotency_key}"
         try:
             await self._create(state, entry)
         except DuplicateKey as duplicate:
-            return await self._first_with_key(entry, str(duplicate.details["execution_id"]))
+            holder = str(duplicate.details["execution_id"])
+            return holder if trigger else await self._first_with_key(entry, holder)
         return state.key.execution_id
 
     def _admit(self, entry: Entry[Program]) -> None:

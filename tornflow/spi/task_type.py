@@ -122,3 +122,8 @@ class TaskType(Protocol):
     #     as ``scheme://host:port``. Attempts for one target share ``dispatch.per_target`` slots and never take those of
     #     another. Must be quick and always say the same, for the answer is kept. Without it, the target is the
     #     protocol."""
+    #
+    # And these two, with which the graph editor of the web UI offers it as a template (docs/templates.md):
+    #
+    # schema: Mapping[str, Any]  # JSON schema (type object) of the task's input, drawn as a form
+    # icon: str                  # such as "ant-design:code-outlined"; without it that of function tasks
