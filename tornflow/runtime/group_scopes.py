@@ -153,7 +153,7 @@ class GroupScopes:
         if parent is None or parent.state.life != run[0] or not await self._is_alive(states[0]):
             life = str(run[0])
             await while_unavailable(partial(self._storage.delete_strays, key.execution_id, life))
-            self._runner.forget(key.execution_id, life)
+            self._runner.forget({key.execution_id: life})
             return
         for state, is_new in zip(states, are_new, strict=True):
             event = _missed(parent, name, run, state, is_new, self._clock.wall_ms())
