@@ -45,10 +45,13 @@ async def register_flows(engine: Engine, directory: str) -> list[str]:
             await engine.catalog.add(one.text, business=one.business, feature=one.feature, alias="release")
         except InvalidDescriptor as error:
             raise _refused(one.path, error) from error
-    names = [one.id for one in found]
-    more = {"more": len(names) - _SHOWN} if len(names) > _SHOWN else {}
-    _log.info("flows registered", directory=directory, count=len(names), flows=names[:_SHOWN], **more)
-    return names
+    return [one.id for one in found]
+
+
+def log_flows(directory: str, names: list[str]) -> None:
+    if directory:
+        more = {"more": len(names) - _SHOWN} if len(names) > _SHOWN else {}
+        _log.info("flows registered", directory=directory, count=len(names), flows=names[:_SHOWN], **more)
 
 
 def read_flow_files(directory: str, names_in: Callable[[str], tuple[str, str]]) -> list[FlowFile]:

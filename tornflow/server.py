@@ -26,7 +26,7 @@ from tornflow.descriptors import DescriptorLimits
 from tornflow.engine.expressions import Budget, warm_up
 from tornflow.engine.program import Rules
 from tornflow.errors import StorageUnavailable, TornflowError
-from tornflow.flow_files import register_flows
+from tornflow.flow_files import log_flows, register_flows
 from tornflow.logs import set_level
 from tornflow.loop_lag import LoopLag
 from tornflow.open_files import allow_open_files
@@ -38,6 +38,7 @@ from tornflow.runtime.metrics import EngineMetrics
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.templates import Templates
 from tornflow.signals import on_signal
+from tornflow.spi.hookspecs import TaskNotice
 from tornflow.spi.storage import Storage
 from tornflow.spi.task_type import TaskType
 from tornflow.supervisor import Link
@@ -71,20 +72,30 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def start_engine(settings: Settings, task_types: WrapTaskTypes | None = None) -> Engine:
+async def start_engine(
+    settings: Settings,
+    task_types: WrapTaskTypes | None = None,
+    on_task: Callable[[TaskNotice], None] | None = None,
+) -> Engine:
     """Return a running engine without any listening port (``tornflow run``, tests, embedding).
 
-    ``task_types`` may put others in the place of those that are installed, by protocol.
+    ``task_types`` may put others in the place of those that are installed, by protocol. ``on_task`` hears of every
+    change of a task, like the observers of plug-ins.
 
     Raises:
         ConfigError, StorageUnavailable
     """
-    engine = build_engine(settings, settings.server_url(), task_types)
+    engine = build_engine(settings, settings.server_url(), task_types, on_task)
     await engine.start()
     return engine
 
 
-def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes | None = None) -> Engine:
+def build_engine(
+    settings: Settings,
+    server_url: str,
+    task_types: WrapTaskTypes | None = None,
+    on_task: Callable[[TaskNotice], None] | None = None,
+) -> Engine:
     """Wire an engine as configured; nothing is opened yet."""
     storage = find_storage(settings.storage.url, settings.storage_values())
     plugins = discover(disabled=settings.plugins.disabled)
@@ -92,6 +103,8 @@ def build_engine(settings: Settings, server_url: str, task_types: WrapTaskTypes 
         _log.warning("plugin not loaded", plugin=report.name, reason=report.error)
     if task_types is not None:
         plugins = replace(plugins, task_types=task_types(plugins.task_types))
+    if on_task is not None:
+        plugins = replace(plugins, task_observers=(*plugins.task_observers, ("on_task", on_task)))
     return Engine(storage, plugins, _engine_settings(settings, server_url), callback_body, name_failures)
 
 
@@ -162,7 +175,7 @@ class Server:
         self._lag = LoopLag()
         self._supervisor = supervisor
         self._not_ready = "starting"
-        self._closed = "the server is starting"
+        self._closed = "starting"
         self._servers: list[EdgeServer] = []
         self._source = ComponentSource(**settings.component_values())
         self._components = Components()
@@ -227,7 +240,8 @@ class Server:
             return
         set_level(settings.log.level)
         self.engine.announcements.look_at_level()
-        _log.info("reloaded", level=settings.log.level, flows=len(flows))
+        _log.info("reloaded", log_level=settings.log.level)
+        log_flows(settings.flows.directory, flows)
 
     async def start(self) -> None:
         """Bind first, so that a taken port is an error before anything is opened; then recover; then serve."""
@@ -250,7 +264,7 @@ class Server:
         if settings.storage.wait_s:
             await open_store(engine.storage, settings.storage.wait_s)
         await engine.start(holds_attempts=True)
-        await register_flows(engine, settings.flows.directory)
+        flows = await register_flows(engine, settings.flows.directory)
         # Everything made so far lives as long as the process: keep it out of full collections, and make those rarer.
         gc.collect()
         gc.freeze()
@@ -262,6 +276,7 @@ class Server:
             watch = watch_components(self._source, self._components, self._seen)
             self._watching = asyncio.get_running_loop().create_task(watch)
         _log.info("serving", url=server_url, ports=self.ports, storage=settings.storage.url.partition("://")[0])
+        log_flows(settings.flows.directory, flows)
 
     async def close(self) -> None:
         """Stop intake, let requests and attempts in hand end, store everything, close.
@@ -275,7 +290,7 @@ class Server:
             self._watching.cancel()
         if self.engine is not None:
             await self.engine.drain(self._settings.server.drain_timeout_s)
-        self._closed = "the server is draining"
+        self._closed = "draining"
         for server in self._servers:
             server.stop()
         if self.engine is not None:
@@ -357,11 +372,11 @@ async def open_store(storage: Storage, wait_s: float) -> None:
         try:
             return await storage.open()
         except StorageUnavailable as error:
-            if loop.time() + _PAUSE_S > end:
-                raise StorageUnavailable(f"{error} (storage.wait_s = {wait_s:g} s are over)") from error
             if not has_said:
                 _log.warning("waiting for the store", reason=str(error), wait_s=wait_s)
             has_said = True
+            if loop.time() + _PAUSE_S > end:
+                raise StorageUnavailable(f"{error} (storage.wait_s = {wait_s:g} s are over)") from error
         await asyncio.sleep(_PAUSE_S)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from tornflow.errors import ConfigError
+from tornflow_task_python.conversion import Convert, DoesNotFit, converter
 
 GROUP = "tornflow.callables"
 _Kind = inspect.Parameter
@@ -31,16 +32,18 @@ class Registered:
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     takes_more: bool = False
+    converters: Mapping[str, Convert] = field(default_factory=dict)
     error: str = ""
 
     def arguments(self, entries: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments for an input object.
 
         Raises:
-            Unusable: a required entry is missing or an entry has no parameter; names all of them.
+            Unusable: a required entry is missing, an entry has no parameter, or one cannot become what its annotation
+                asks for; names all of them.
         """
         if self.takes_whole_input:
-            return {"input": dict(entries)}
+            return self._converted({"input": dict(entries)})
         problems = []
         if missing := [name for name in self.required if name not in entries]:
             problems.append(f"missing {', '.join(missing)}")
@@ -50,7 +53,18 @@ class Registered:
         if problems:
             takes = ", ".join([*self.required, *(f"[{name}]" for name in self.optional)]) or "nothing"
             raise Unusable(f"input does not fit: {'; '.join(problems)} (it takes {takes})")
-        return dict(entries)
+        return self._converted(dict(entries))
+
+    def _converted(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        problems = []
+        for name in self.converters.keys() & arguments.keys():
+            try:
+                arguments[name] = self.converters[name](arguments[name])
+            except DoesNotFit as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise Unusable(f"input does not fit: {'; '.join(sorted(problems))}")
+        return arguments
 
 
 class Register:
@@ -109,7 +123,7 @@ def _load(entry_point: EntryPoint, source: str) -> Registered:
 def _described(name: str, source: str, call: Any) -> Registered:
     if not callable(call):
         return Registered(name, source, error=f"a {type(call).__name__} is not callable")
-    parameters = list(inspect.signature(call).parameters.values())
+    parameters = _parameters(call)
     positional = [p.name for p in parameters if p.kind is _Kind.POSITIONAL_ONLY and p.default is _Kind.empty]
     if positional:
         return Registered(name, source, error=f"parameter {positional[0]!r} is positional only; entries have names")
@@ -123,4 +137,22 @@ def _described(name: str, source: str, call: Any) -> Registered:
         required=tuple(p.name for p in named if p.default is _Kind.empty),
         optional=tuple(p.name for p in named if p.default is not _Kind.empty),
         takes_more=any(p.kind is _Kind.VAR_KEYWORD for p in parameters),
+        converters={p.name: made for p in named if (made := _converter(p))},
     )
+
+
+def _parameters(call: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(call, eval_str=True).parameters.values())
+    except Exception:  # an annotation names what exists for type checkers only; then nothing is converted
+        return list(inspect.signature(call).parameters.values())
+
+
+def _converter(parameter: inspect.Parameter) -> Convert | None:
+    """Raises: TypeError: named after the parameter."""
+    if parameter.annotation is _Kind.empty:
+        return None
+    try:
+        return converter(parameter.annotation)
+    except TypeError as error:
+        raise TypeError(f"parameter {parameter.name!r}: {error}") from error

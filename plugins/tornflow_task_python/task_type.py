@@ -57,6 +57,10 @@ class PythonTaskType:
             return await self._run_here(known, arguments)
         return await self._run_in_thread(self._threads, known, arguments)
 
+    def target(self, resource: str) -> str:
+        """Each callable is a target of its own: one that is slow holds up no other (but see ``threads``)."""
+        return resource
+
     async def stop(self) -> None:
         if self._threads is not None:
             self._threads.close()

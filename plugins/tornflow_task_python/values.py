@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tornflow_task_python.conversion import is_convertible, plain
+
 DEPTH_LIMIT = 200
 
 
@@ -16,7 +18,8 @@ class NotJson(ValueError):
 def as_json(value: Any, place: str = "result", depth: int = 0) -> Any:
     """Return a copy of ``value`` that shares nothing with it and holds plain JSON types only.
 
-    Tuples become lists. Numbers must be finite, keys texts, nesting at most ``DEPTH_LIMIT``.
+    Tuples become lists; dataclasses, pydantic models, enums, moments, Decimals and UUIDs what ``conversion`` makes of
+    them. Numbers must be finite, keys texts, nesting at most ``DEPTH_LIMIT``.
 
     Raises:
         NotJson: something else was found.
@@ -29,6 +32,8 @@ def as_json(value: Any, place: str = "result", depth: int = 0) -> Any:
         return {_key(key, place): as_json(item, f"{place}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if is_convertible(value) and not isinstance(value, str | int):  # an enum of texts or numbers is one of these
+        return as_json(plain(value), place, depth + 1)
     return _plain(value, place)
 
 

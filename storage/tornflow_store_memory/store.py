@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from tornflow.errors import DuplicateKey, RevisionConflict, StorageError, StorageUnavailable
@@ -121,6 +121,11 @@ class MemoryStorage:
         for summary in self._matching(query):
             counts[summary.status] = counts.get(summary.status, 0) + 1
         return counts
+
+    async def living_parents(self, execution_ids: Sequence[str]) -> Set[str]:
+        self._check_open()
+        asked = set(execution_ids)
+        return {s.parent_id for s in self._summaries.values() if s.parent_id in asked and s.finished_at is None}
 
     async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
         self._check_open()

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 from tornflow.errors import StorageError, StorageUnavailable
@@ -172,6 +172,11 @@ class MongoStorage:
         ]
         answer = await self._driver.ask({"aggregate": "scopes", "pipeline": pipeline, "cursor": {"batchSize": 1000}})
         return {row["_id"]: row["n"] for row in answer["cursor"]["firstBatch"]}
+
+    async def living_parents(self, execution_ids: Sequence[str]) -> Set[str]:
+        query = {"s.p": {"$in": list(execution_ids)}, "s.fin": None}
+        answer = await self._driver.ask({"distinct": "scopes", "key": "s.p", "query": query})
+        return set(answer["values"])
 
     async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
         return await self._carry_through(self._delete(targets))

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from tornflow.errors import ConfigError
 
-if sys.platform == "win32":
-    import msvcrt
 
-    def _lock(fd: int) -> None:
+def _lock(fd: int) -> None:
+    # Imported here: no module of ours may need at its import what a system lacks.
+    if sys.platform == "win32":
+        import msvcrt
+
         os.lseek(fd, 1 << 20, os.SEEK_SET)  # behind the process id: what is locked cannot be read there
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
+    else:
+        import fcntl
 
-    def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from tornflow.model.execution import ScopeKey
@@ -20,6 +20,7 @@ from tornflow.spi.storage import (
 )
 from tornflow_store_sqlite.owners import split
 
+_SLICE = 500  # ids in one question
 _SUMMARY = (
     "e.execution_id, e.business, e.feature, e.status, e.submitted_at, e.finished_at, e.expires_at, e.code, e.family,"
     " e.workflow_name, e.parent_id, e.descriptor_md5"
@@ -110,6 +111,16 @@ def executions(db: sqlite3.Connection, query: ExecutionQuery, offset: int, limit
 def count_executions(db: sqlite3.Connection, query: ExecutionQuery) -> Mapping[str, int]:
     where, values = _conditions(query)
     return dict(db.execute(f"SELECT e.status, count(*) FROM execution e{where} GROUP BY e.status", values).fetchall())
+
+
+def living_parents(db: sqlite3.Connection, execution_ids: Sequence[str]) -> Set[str]:
+    found: set[str] = set()
+    for start in range(0, len(execution_ids), _SLICE):
+        page = execution_ids[start : start + _SLICE]
+        marks = ",".join("?" * len(page))
+        sql = f"SELECT DISTINCT parent_id FROM execution WHERE parent_id IN ({marks}) AND finished_at IS NULL"
+        found.update(row[0] for row in db.execute(sql, page))
+    return found
 
 
 def expired(db: sqlite3.Connection, before: int, limit: int) -> Sequence[Target]:

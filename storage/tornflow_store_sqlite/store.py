@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -119,6 +119,9 @@ class SqliteStorage:
 
     async def count_executions(self, query: ExecutionQuery) -> Mapping[str, int]:
         return await self._list(queries.count_executions, query)
+
+    async def living_parents(self, execution_ids: Sequence[str]) -> Set[str]:
+        return await self._list(queries.living_parents, execution_ids)
 
     async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
         answers: list[bool] = []

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tornflow.api.rill.handler import without_nulls
-from tornflow.api.rill.views import flow_view, invoke_msg, progress, task_view
-from tornflow.model.descriptor import Descriptor, PassTask, Progress
+from tornflow.api.rill.views import flow_view, group_view, invoke_msg, progress, task_view
+from tornflow.model.descriptor import Descriptor, ForeachTask, Iteration, PassTask, Progress
 from tornflow.model.execution import GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.status import Category, FlowStatus, TaskStatus
 
@@ -86,6 +86,20 @@ def test_groups_are_shown_by_index_with_raw_names() -> None:
     assert view["sub_group_index_to_status"] == {str(index): word for index, word in enumerate(words)}
     assert view["sub_group_index_to_identity"] == {"0": "x", "2": "", "3": "7"}
     assert "sub_group_index_to_status" not in task_view(task("a"), TaskState("a"))
+
+
+def test_a_started_foreach_has_the_mapping_that_clients_look_for() -> None:
+    collection = Iteration("$.input.l", "x")
+    loop = ForeachTask(name="l", category=Category.FOREACH, document={}, iteration=collection, tasks=())
+    empty = TaskState("l", TaskStatus.SUCCEED)  # of an empty list: without groups
+    assert task_view(loop, empty)["sub_group_key_judgement_mapping"] == {}
+    for view in (task_view(loop, TaskState("l")), task_view(loop, None), task_view(task("a"), empty)):
+        assert "sub_group_key_judgement_mapping" not in view
+
+
+def test_tasks_of_a_branch_that_was_not_taken_have_no_message() -> None:
+    passed_over = group_view([task("a")], None, "c_1", is_passed_over=True)["c_1-a"]
+    assert (passed_over["status"], "invoke_msg" in passed_over) == ("SKIPPED", False)
 
 
 def test_a_loop_counts_for_the_share_of_its_groups_that_ended() -> None:

@@ -66,6 +66,28 @@ def test_setup_finds_every_package_and_only_ours(monkeypatch: pytest.MonkeyPatch
     assert given["package_dir"]["tornflow_task_http"] == "plugins/tornflow_task_http"
 
 
+def test_the_readme_of_the_package_index_has_no_link_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(ROOT)
+    index_text = runpy.run_path("setup.py")["index_text"]
+    assert given["long_description_content_type"] == "text/markdown"
+    links = re.findall(r"\]\(([^)]+)\)", given["long_description"])
+    assert [link for link in links if not re.match(r"https?://|#", link)] == []
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "](docs/index.md)" in readme and "The manual (`docs/index.md`)" in given["long_description"]
+    elsewhere = index_text("[a](docs/a.md) [b](#b) [c](https://c)", "https://host/repo")
+    assert elsewhere == "[a](https://host/repo/blob/main/docs/a.md) [b](#b) [c](https://c)"
+
+
+def test_every_script_that_starts_something_has_a_twin_for_windows() -> None:
+    """PowerShell is not there to try them: that they call the same things is all that can be looked at here."""
+    for name, command in (("serve", "tornflow.exe"), ("test", "pytest"), ("install", "pip")):
+        text = (ROOT / "scripts" / f"{name}.ps1").read_text(encoding="utf-8")
+        assert command in text and "$ErrorActionPreference = 'Stop'" in text
+        assert text.isascii()  # Windows PowerShell 5 reads files without a mark in the code page of the machine
+
+
 def test_every_package_folder_with_code_is_a_package() -> None:
     code = {path.parent for folder in ("tornflow", "plugins", "storage") for path in (ROOT / folder).rglob("*.py")}
     assert sorted(str(path) for path in code if not (path / "__init__.py").exists()) == []

@@ -182,6 +182,10 @@ class Disk:
         ]
         return sorted(found, key=lambda one: (one.submitted_at, one.execution_id), reverse=True)
 
+    def living_parents(self, execution_ids: Sequence[str]) -> set[str]:
+        living = (one for one in self.summaries.values() if one.finished_at is None)
+        return {one.parent_id for one in living if one.parent_id in set(execution_ids)}
+
     def expired(self, before: int, limit: int) -> Sequence[Target]:
         old = sorted(
             (one.expires_at, one.execution_id)

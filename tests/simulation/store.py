@@ -217,6 +217,9 @@ class StoreClient:
     async def delete_strays(self, execution_id: str, life: str) -> int:
         return await self._write(lambda at: self._disk.delete_strays(execution_id, life, at, self._process.name))
 
+    async def living_parents(self, execution_ids: Sequence[str]) -> set[str]:
+        return await self._read(lambda: self._disk.living_parents(execution_ids))
+
     async def expired(self, before: int, limit: int) -> Sequence[Target]:
         return await self._read(lambda: self._disk.expired(before, limit))
 

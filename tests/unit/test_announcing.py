@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +172,13 @@ def test_an_observation_counts_in_the_first_bucket_that_holds_it(seconds: float,
     times.observe(seconds)
     assert times.counts[place] == sum(times.counts) == 1
     assert times.total_s == seconds
+
+
+async def test_every_metric_stands_in_the_manual() -> None:
+    engine, _ = await run(Work())
+    registry = CollectorRegistry()
+    registry.register(EngineMetrics(engine, loop_lag=Histogram()))
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    names = [family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()]
+    assert len(names) > 15
+    assert [name for name in names if f"`{name}`" not in page] == []

@@ -10,7 +10,7 @@ import structlog
 
 from tests.unit.engines import engine_with
 from tornflow.errors import ConfigError
-from tornflow.flow_files import register_flows
+from tornflow.flow_files import log_flows, register_flows
 
 FLOW = "workspace: demo\ndagName: {name}\ntype: flow\ntasks:\n- {{category: pass, name: only}}\n"
 
@@ -26,6 +26,7 @@ async def registered(folder: Path) -> tuple[list[str], list[Any]]:
     async with engine_with([]) as (engine, _):
         with structlog.testing.capture_logs() as lines:
             names = await register_flows(engine, str(folder))
+            log_flows(str(folder), names)
         for name in names:
             assert (await engine.catalog.resolve(name)).descriptor.service_id == name
     return names, lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tornflow_task_http.slots import HostSlots
@@ -59,6 +59,7 @@ _MOVES = st.lists(st.tuples(st.sampled_from(["call", "end", "cancel", "turn"]), 
 
 
 @given(moves=_MOVES)
+@settings(deadline=None)
 def test_in_any_order_limits_hold_and_every_slot_comes_back(moves: list[tuple[str, int]]) -> None:
     async def play() -> None:
         slots, out, calls = HostSlots(total=3, per_host=2), [], []

@@ -46,14 +46,14 @@ def test_a_scope_that_grows_is_counted_anew() -> None:
     _rest(boxes, "a", 100)
     _rest(boxes, "a", 300)
     assert boxes.bytes == 300
-    boxes.forget("a", "life")
+    boxes.forget({"a": "life"})
     assert (boxes.bytes, len(boxes)) == (0, 0)
 
 
 def test_what_is_forgotten_of_one_life_stays_of_another() -> None:
     boxes = Mailboxes(max_count=100, max_bytes=1000)
     _rest(boxes, "a", 100, life="second")
-    boxes.forget("a", "first")
+    boxes.forget({"a": "first"})
     assert (boxes.bytes, _names(boxes)) == (100, ["a"])
 
 

@@ -2,11 +2,13 @@
 
 Those that other rooms own are tested there:
 sections 1.4 (sugar, ``endTask``) in test_descriptors_sugar.py, 3 (crashing validation) and 8.2 (a case without
-``next``) in test_descriptors_checks.py, 12.2 (PUT and DELETE with a body) in test_task_type_http_request.py,
+``next``) in test_descriptors_checks.py, 12.2 (methods with a body) in test_task_type_http_request.py,
 5.4 (trigger URLs in groups) in test_mapping.py.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,25 @@ def test_4_3_a_stream_reader_without_predecessors_is_ready_at_once() -> None:
     play = started(function("only", "task_sync", inputType="stream"))
     play.answer({"v": 1})
     assert play.at().state.status == "SUCCEED"
+
+
+@pytest.mark.parametrize(
+    ("answer", "recorded", "mapped"),
+    [
+        ({"v": 1}, {"v": 1}, {"v": 1}),
+        ({"v": 1, "data": {"w": 2}}, {"w": 2}, {"v": 1, "data": {"w": 2}}),
+        ({"data": [1]}, {"data": [1]}, {"data": [1]}),
+        ([1], None, {"data": [1]}),
+        (7, None, None),
+    ],
+)
+def test_12_4_the_data_of_an_answer_is_recorded_and_mappings_see_all_of_it(
+    answer: Any, recorded: Any, mapped: Any
+) -> None:
+    everything = [{"source": "$.output", "target": "$.context.v"}]
+    play = started(function("a", "task_sync", outputMappings=everything))
+    play.answer(answer)
+    assert (play.state_of("a").output, play.at().state.context.get("v")) == (recorded, mapped)
 
 
 def test_7_1_a_null_element_fails_the_foreach_and_says_which() -> None:

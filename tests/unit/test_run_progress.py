@@ -10,6 +10,7 @@ from tornflow.cli.progress import Progress
 from tornflow.descriptors import parse_descriptor
 from tornflow.model.execution import GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.spi.hookspecs import TaskNotice
 
 NAMES = [f"t{number}" for number in range(40)]
 FLOW = parse_descriptor(
@@ -64,3 +65,42 @@ def test_a_terminal_without_room_shows_failed_and_running_tasks_first_and_all_of
     rest = written(place)[len(live) :]
     assert all(name in rest for name in NAMES)
     assert rest.rstrip().endswith("SUCCEED in 2.500 s")
+
+
+def notice(task: str, status: str, msg: str | None = "down", attempt: int = 1) -> TaskNotice:
+    return TaskNotice("demo:main_c_1", "demo:main", task, status, attempt, 0, "http_500", msg)
+
+
+def test_a_tolerated_task_says_why_it_was_skipped() -> None:
+    place = console(is_terminal=False)
+    with Progress(FLOW, place) as progress:
+        skipped = TaskState("t0", TaskStatus.SKIPPED, 1, msg="no paper")
+        progress.show(state(skipped, TaskState("t1", TaskStatus.SKIPPED)))
+        progress.show(state(TaskState("t2", TaskStatus.SKIPPED, msg="a switch chose another branch")))
+    assert written(place).splitlines() == ["SKIPPED      t0: no paper", "SKIPPED      t1", "SKIPPED      t2"]
+
+
+def test_each_failed_attempt_says_why_and_ends_of_root_tasks_are_left_to_the_states() -> None:
+    place = console(is_terminal=False)
+    with Progress(FLOW, place) as progress:
+        for one in (
+            notice("t0", "READY", "no [route]"),
+            notice("t0", "FAILED", attempt=2),
+            notice("t1_3-inner", "FAILED"),
+            notice("t1_4-inner", "SKIPPED", None),
+            notice("t1_4-inner", "RUNNING"),
+        ):
+            progress.note(one)
+    assert written(place).splitlines() == [
+        "RETRY        t0 (attempt 1 failed, http_500): no [route]",
+        "FAILED       t1_3-inner (attempt 1 failed, http_500): down",
+    ]
+
+
+def test_of_very_many_failed_attempts_the_first_ones_are_told() -> None:
+    place = console(is_terminal=False)
+    with Progress(FLOW, place) as progress:
+        for number in range(200):
+            progress.note(notice(f"loop_{number}-inner", "FAILED"))
+    lines = written(place).splitlines()
+    assert len(lines) == 51 and lines[-1] == "further failed attempts are not shown"

@@ -9,7 +9,9 @@ import pytest
 
 from tests.unit.engines import CHILD, PARENT, TWO, echo, engine_with, eventually
 from tests.unit.test_runner import Work, ended, until
+from tornflow.engine.scope import Scope
 from tornflow.errors import StorageUnavailable
+from tornflow.model.messages import StopGroups
 from tornflow.spi.storage import ExecutionQuery, ScopeWrite
 from tornflow.spi.task_type import Answered, Attempt, Failed, Outcome
 
@@ -219,3 +221,25 @@ async def test_a_redo_of_a_sub_flow_tells_its_parent_what_it_was_when_it_ended()
         await engine.service.redo(child.execution_id, [], {})
         assert (await ended(engine, child.execution_id)).status == "SUCCEED"
         assert (await engine.service.snapshot(execution_id)).state.status == "FAILED"  # type: ignore[union-attr]
+
+
+async def test_sub_flows_of_groups_that_a_redo_has_replaced_are_stopped() -> None:
+    """The order to stop the old groups may come after the new ones, which take their places, are there."""
+    loop = LOOP.replace("TIMELINE", "tolerance: false")
+    async with engine_with([loop, CHILD], work := Work(held)) as (engine, store):
+        execution_id = await engine.service.submit("demo:loop", {"items": [1, 2]})
+        await until(lambda: len(work.attempts) == 2)
+        deliver = engine.outbox_relay.deliver
+
+        def late(scope: Scope, message_id: str) -> None:
+            if not isinstance(scope.state.outbox[message_id].message, StopGroups):
+                deliver(scope, message_id)
+
+        engine.outbox_relay.deliver = late  # type: ignore[method-assign]
+        await engine.service.redo(execution_id, ["each"], {})
+        await until(lambda: len(work.attempts) == 4)
+
+        async def are_stopped() -> bool:
+            return sorted(await statuses(store, execution_id)) == ["running", "running", "terminated", "terminated"]
+
+        await eventually(are_stopped)

@@ -122,7 +122,7 @@ class EdgeHandler(RequestHandler):
             if self.route is not None and self.route.status != 200:
                 self.set_status(self.route.status)
             body = self.encoded(answer)
-        if self.get_status() == 204:
+        if self.get_status() in (204, 304):
             self.finish()
         else:
             self.finish(body)

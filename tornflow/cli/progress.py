@@ -16,6 +16,7 @@ from rich.text import Text
 from tornflow.model.descriptor import Descriptor
 from tornflow.model.execution import GroupsState, Mark, ScopeState, TaskState
 from tornflow.model.status import FlowStatus, TaskStatus
+from tornflow.spi.hookspecs import TaskNotice
 
 COLOURS = {
     TaskStatus.SUCCEED: "green",
@@ -27,6 +28,7 @@ COLOURS = {
 }
 _MAX_KEPT = 500
 _MAX_REASON = 300
+_MAX_TOLD = 50  # failed attempts, each a line; a loop may have a hundred thousand
 _URGENT = {TaskStatus.FAILED: 0, TaskStatus.RUNNING: 1, TaskStatus.READY: 2}
 
 
@@ -46,6 +48,7 @@ class Progress:
         self._names = [task.name for task in descriptor.tasks]
         self._title = descriptor.service_id
         self._now_ms = now_ms
+        self._told = 0
         self._seen: dict[str, tuple[TaskStatus, int]] = {}
         self._live: Live | None = None
         if self._console.is_terminal:
@@ -72,6 +75,22 @@ class Progress:
             self._live.update(self._table(state, max(3, self._console.height - 3)), refresh=True)
         if state.status.is_completed:
             self._console.print(_outcome_line(state))
+
+    def note(self, notice: TaskNotice) -> None:
+        """Say why an attempt failed that is made again, and why a task of a group failed or was passed over: the states
+        of the root, looked at now and then, do not tell."""
+        is_retried = notice.status == TaskStatus.READY
+        is_over = notice.status in (TaskStatus.FAILED, TaskStatus.SKIPPED) and notice.task_name not in self._names
+        if not notice.msg or not notice.attempt or not (is_retried or is_over):
+            return
+        self._told += 1
+        if self._told <= _MAX_TOLD:
+            status = "RETRY" if is_retried else notice.status
+            code = f", {notice.code}" if notice.code else ""
+            text = f"{notice.task_name} (attempt {notice.attempt} failed{code}): {_cut(notice.msg)}"
+            self._console.print(f"{status:<12} {escape(text)}")
+        elif self._told == _MAX_TOLD + 1:
+            self._console.print("further failed attempts are not shown")
 
     def _show_changes(self, state: ScopeState) -> None:
         for task in state.tasks.values():
@@ -132,9 +151,15 @@ def _groups(groups: GroupsState | None) -> str:
 
 
 def _reason(task: TaskState) -> str:
-    if not task.msg or task.status is not TaskStatus.FAILED:
+    """Why it failed, or was skipped although it should have run (``tolerance``)."""
+    was_tolerated = task.status is TaskStatus.SKIPPED and task.attempt > 0  # others were passed over: nothing is wrong
+    if not task.msg or not (was_tolerated or task.status is TaskStatus.FAILED):
         return ""
-    return f": {task.msg if len(task.msg) <= _MAX_REASON else task.msg[:_MAX_REASON] + '...'}"
+    return f": {_cut(task.msg)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_REASON else text[:_MAX_REASON] + "..."
 
 
 def _outcome_line(state: ScopeState) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -45,7 +47,12 @@ LONGEST_LOOK_S = 0.1
 @click.option(
     "--with", "others", metavar="FILE", multiple=True, help="Another flow, to be called with rillflow://. Repeatable."
 )
-def run_command(file: str, given: str, mocked: tuple[str, ...], others: tuple[str, ...]) -> int:
+@click.option(
+    "--log", "log_file", metavar="FILE", help="Write the log there, tracebacks of Python callables included."
+)
+def run_command(
+    file: str, given: str, mocked: tuple[str, ...], others: tuple[str, ...], log_file: str | None
+) -> int:
     """Run one flow here, show its progress, print its final context as JSON.
 
     Nothing listens on a port: a task that waits for a callback waits until you stop the command, unless it is mocked.
@@ -55,25 +62,59 @@ def run_command(file: str, given: str, mocked: tuple[str, ...], others: tuple[st
     flows |= {other: _parsed(name, other) for name in others for other in [read_flow(name)]}
     mocks = read_mocks(mocked, list(flows.values()))
     settings = settings_from({"storage.url": "memory://"})
-    # The progress lines say what "info" would; anything more urgent, or asked for, is shown.
-    configure_logs("warning" if settings.log.level == "info" else settings.log.level, settings.log.format)
-    final = asyncio.run(_run(settings, flows, context, mocks))
+    with _log_to(log_file, settings):
+        final = asyncio.run(_run(settings, flows, context, mocks))
     _print_json(final.context)
     return 0 if final.status is FlowStatus.SUCCEED else 1
+
+
+@contextmanager
+def _log_to(file: str | None, settings: Settings) -> Iterator[None]:
+    """The progress lines say what "warning" would: without a file only what is more urgent, or asked for, is shown."""
+    level = settings.log.level
+    if file is None:
+        stream = cast(TextIO, _StandardError())
+        configure_logs("error" if level == "info" else level, settings.log.format, stream)
+        yield
+        return
+    try:
+        opened = open(file, "a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from error
+    with opened:
+        configure_logs(level, settings.log.format, opened)
+        try:
+            yield
+        finally:
+            configure_logs("error", settings.log.format)
+
+
+class _StandardError:
+    """What ``sys.stderr`` is at each moment: while a table is shown, lines written to it appear above the table."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
 
 
 async def _run(settings: Settings, flows: dict[str, Descriptor], context: dict[str, Any], mocks: Mocks) -> ScopeState:
     """Run the first of the flows (text -> descriptor); the others are there to be called."""
     from tornflow.server import start_engine
 
-    engine = await start_engine(settings, mocks.wrap if mocks.outcomes else None)
+    descriptor = next(iter(flows.values()))
+    progress = Progress(descriptor)
+    engine = await start_engine(settings, mocks.wrap if mocks.outcomes else None, progress.note)
     mocks.service = engine.service
     try:
         ids = [await _added(engine, text, flow) for text, flow in flows.items()]
-        execution_id = await engine.service.submit(ids[0], context)
-        descriptor = next(iter(flows.values()))
-        waker = Waker(mocks, engine.service, suspense_names(descriptor))
-        with Progress(descriptor) as progress:
+        with progress:
+            execution_id = await engine.service.submit(ids[0], context)
+            waker = Waker(mocks, engine.service, suspense_names(descriptor))
             return await _watched(engine.service, execution_id, progress, waker)
     finally:
         await engine.close()

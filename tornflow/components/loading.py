@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tornflow.components.documents import FILE_LIMIT_BYTES, Broken, read_documents
+from tornflow.components.documents import FILE_LIMIT_BYTES, Broken, Part, read_documents
 from tornflow.components.drafts import Draft, check_known, draft_of
 from tornflow.components.kinds import ComponentKind, installed_kinds
 from tornflow.components.loaded import Component, Loaded
@@ -34,7 +34,7 @@ class ComponentSource:
 
 
 def load_components(source: ComponentSource) -> Loaded:
-    """Read every file of the folder. Blocks: call it at start, or in a thread.
+    """Read every file of the folder. Blocks, foreign code too: call it at start, or in a thread.
 
     Raises:
         ConfigError: something cannot be used. The message is one line that names each problem with file, line, field
@@ -131,8 +131,8 @@ class _Loading:
         except Broken as error:
             self._refuse(draft, _words(draft.file, error, draft.name), is_placed=True)
         except ConfigError as error:
-            at = error.details.get("field")
-            self._refuse(draft, f"{at}: {error.message}" if at else error.message)
+            at = _metadata_of(draft, error.details.get("field"))
+            self._refuse(draft, _words(draft.file, at.broken(error.message), draft.name), is_placed=True)
         except Exception as error:  # foreign code ran
             self._refuse(draft, f"{draft.type}: {type(error).__name__}: {error}")
         return None
@@ -171,6 +171,14 @@ class _Loading:
             self._warnings.append(f"{line} (ignoreErrors: the component is not loaded)")
         else:
             self._problems.append(line)
+
+
+def _metadata_of(draft: Draft, name: str | None) -> Part:
+    """Return the place of the metadata that a type refuses, or where it should stand."""
+    if name is None:
+        return Part(None, draft.line, "")
+    found = next((item for item in draft.metadata if item.text("name") == name), draft.spec)
+    return Part(None, found.line, name)
 
 
 def _words(file: str, error: Broken, component: str = "") -> str:

@@ -17,13 +17,11 @@ LOOK_EVERY_S = 1.0
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
-async def watch_components(
-    source: ComponentSource, components: Components, before: Signature, *, every_s: float = LOOK_EVERY_S
-) -> None:
+async def watch_components(source: ComponentSource, components: Components, before: Signature) -> None:
     """Look until cancelled. ``before`` is the signature of what is in force, taken before it was read."""
     last = before
     while True:
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(LOOK_EVERY_S)
         now = await asyncio.to_thread(signature, source)
         is_still, last = now == last, now
         if now != before and is_still:  # two looks apart: whoever writes has finished

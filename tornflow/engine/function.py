@@ -57,7 +57,7 @@ def attempt_ended(turn: Turn, event: AttemptEnded) -> None:
         case Pattern.TASK_ASYNC | Pattern.TASK_SCHEDULER:
             pass  # an acknowledgement; the completion decides
         case Pattern.TASK_SYNC:
-            task.output = output
+            task.output = _recorded(event.value)
             _conclude(turn, compiled, task, output, is_success=None)
         case Pattern.FLOW_ASYNC | Pattern.FLOW_SYNC as pattern:
             task.output = output
@@ -252,6 +252,15 @@ def _as_object(value: Any) -> dict[str, Any] | None:
     if value is None or isinstance(value, dict):
         return value
     return {"data": value} if isinstance(value, list) else {}
+
+
+def _recorded(answer: Any) -> dict[str, Any] | None:
+    """Return what is shown of a synchronous answer: its ``data`` object if it has one, nothing of a list or a scalar
+    (rill-dsl 12.4). Conditions and mappings see all of it."""
+    if not isinstance(answer, dict):
+        return None
+    data = answer.get("data")
+    return data if isinstance(data, dict) else answer
 
 
 def _read_metadata(task: TaskState, output: Mapping[str, Any] | None) -> None:

@@ -176,7 +176,7 @@ class Control:
             target = Target(execution_id, state.life, state.revision)
             await self._purge_children(execution_id)
             (was_removed,) = await self._storage.delete_executions([target])
-            self._runner.forget(execution_id, target.life)  # also when it has changed: then what we hold is old
+            self._runner.forget({execution_id: target.life})  # also when it has changed: then what we hold is old
             if was_removed:
                 return
 

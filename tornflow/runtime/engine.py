@@ -41,6 +41,7 @@ from tornflow.runtime.outbox_relay import OutboxRelay
 from tornflow.runtime.references import ReferencedResource
 from tornflow.runtime.retention import Retention
 from tornflow.runtime.runner import Runner
+from tornflow.runtime.scopes import Scopes
 from tornflow.runtime.service import FlowService
 from tornflow.runtime.starting import ServiceSettings
 from tornflow.runtime.timers import Timers
@@ -108,14 +109,13 @@ class Engine:
             **settings.catalog,
         )
         self.commits = Commits(storage, _commit_settings(settings), node_id[:12], clock.seconds)
+        rules = replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers))
         self.runner = Runner(
             storage,
-            self._program,
-            replace(settings.rules, has_nodes=storage.is_shared, is_observed=bool(plugins.task_observers)),
+            Scopes(storage, self._program, rules, clock, node_id),
             clock,
             self.commits,
             Mailboxes(settings.cache_scopes, settings.cache_bytes),
-            node_id,
         )
         task_types = dict(plugins.task_types)
         references = ReferencedResource(self.catalog, task_types)

@@ -23,9 +23,10 @@ from tornflow.engine.events import Controlled, GroupEnded, GroupsGathered, Group
 from tornflow.engine.groups import group_state, run_of
 from tornflow.engine.program import Program
 from tornflow.engine.scope import Scope
-from tornflow.errors import RevisionConflict, StorageUnavailable
+from tornflow.errors import RequestError, RevisionConflict, StorageUnavailable
 from tornflow.model.execution import GroupsState, Mark, ScopeKey, ScopeState, TaskState
 from tornflow.model.generation import Generation
+from tornflow.model.messages import StopChild, StopGroups
 from tornflow.model.names import instance_name, split_route
 from tornflow.model.status import FlowStatus, TaskStatus
 from tornflow.runtime.clock import Clock
@@ -128,6 +129,8 @@ class GroupScopes:
                     replaces, dropped = None, frozenset()
                 elif _is_this_or_later(found[0].generation, state.generation):
                     return False
+                elif found[0].life == state.life and not _is_quiet(found[0]):
+                    await self._retire(found[0])
                 else:
                     stored = found[1]
                     replaces, dropped = Version(stored.life, stored.revision), frozenset(stored.parts)
@@ -138,6 +141,15 @@ class GroupScopes:
                 _log.exception("a group cannot be started", execution_id=state.key.execution_id, scope=state.key.path)
                 self._report(state, FlowStatus.FAILED, "internal_error", f"internal error: {error}", None)
                 return False
+
+    async def _retire(self, old: ScopeState) -> None:
+        """Stop a group of an earlier run before another takes its place: only it knows the sub-flows and groups that
+        run below it. What it has to tell them must be delivered first."""
+        try:
+            await self._runner.send(old.key, Terminated(self._clock.wall_ms(), old.generation))
+        except RequestError:
+            pass  # it is gone
+        await asyncio.sleep(_PAUSE_S / 10)
 
     async def _is_alive(self, state: ScopeState) -> bool:
         """Whether the execution of a group is still there: it may have been purged, and its id used again."""
@@ -153,7 +165,7 @@ class GroupScopes:
         if parent is None or parent.state.life != run[0] or not await self._is_alive(states[0]):
             life = str(run[0])
             await while_unavailable(partial(self._storage.delete_strays, key.execution_id, life))
-            self._runner.forget(key.execution_id, life)
+            self._runner.forget({key.execution_id: life})
             return
         for state, is_new in zip(states, are_new, strict=True):
             event = _missed(parent, name, run, state, is_new, self._clock.wall_ms())
@@ -196,6 +208,13 @@ class GroupScopes:
 def _is_this_or_later(found: Generation, wanted: Generation) -> bool:
     """Runs of one life are counted; a group of another life is never the one that is wanted."""
     return found[0] == wanted[0] and found[1:] >= wanted[1:]
+
+
+def _is_quiet(state: ScopeState) -> bool:
+    """Nothing below a group runs any more, or is still to be told to stop."""
+    if not state.status.is_completed:
+        return False
+    return not any(isinstance(posted.message, StopChild | StopGroups) for posted in state.outbox.values())
 
 
 def _missed(

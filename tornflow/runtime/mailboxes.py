@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -129,10 +130,10 @@ class Mailboxes:
             else:
                 self._drop(box)
 
-    def forget(self, execution_id: str, life: str) -> None:
-        """Drop what is cached of a life that was deleted; looks at all mailboxes, of which there are few."""
-        for box in [box for key, box in self._boxes.items() if key.execution_id == execution_id]:
-            if box.scope is None or box.scope.state.life == life:
+    def forget(self, lives: Mapping[str, str]) -> None:
+        """Drop what is cached of lives that were deleted (by execution id); looks at all mailboxes once."""
+        for box in [box for key, box in self._boxes.items() if key.execution_id in lives]:
+            if box.scope is None or box.scope.state.life == lives[box.key.execution_id]:
                 self.outdate(box)
 
     def outdate(self, box: Mailbox) -> None:

@@ -15,13 +15,11 @@ from tornflow.errors import StorageError
 from tornflow.runtime.clock import Clock
 from tornflow.runtime.runner import Runner
 from tornflow.runtime.tasks import Tasks
-from tornflow.spi.storage import ExecutionQuery, Storage, Target
+from tornflow.spi.storage import Storage, Target
 
 _log = structlog.get_logger("tornflow.retention")
 
 _PAGE = 500
-_AT_ONCE = 64
-_LIVING = ("not_started", "running", "key_succeed")
 
 
 class Retention:
@@ -78,19 +76,10 @@ class Retention:
         if not targets:
             return 0
         were_removed = await self._storage.delete_executions(targets)
-        for target, was_removed in zip(targets, were_removed, strict=True):
-            if was_removed:
-                self._runner.forget(target.execution_id, target.life)
-        return sum(were_removed)
+        removed = {one.execution_id: one.life for one, is_gone in zip(targets, were_removed, strict=True) if is_gone}
+        self._runner.forget(removed)
+        return len(removed)
 
     async def _without_living_children(self, targets: Sequence[Target]) -> list[Target]:
-        found: list[Target] = []
-        for start in range(0, len(targets), _AT_ONCE):
-            page = targets[start : start + _AT_ONCE]
-            are_free = await asyncio.gather(*(self._has_no_living_child(one.execution_id) for one in page))
-            found.extend(one for one, is_free in zip(page, are_free, strict=True) if is_free)
-        return found
-
-    async def _has_no_living_child(self, execution_id: str) -> bool:
-        query = ExecutionQuery(statuses=_LIVING, parent_id=execution_id)
-        return not await self._storage.executions(query, limit=1)
+        living = await self._storage.living_parents([target.execution_id for target in targets])
+        return [target for target in targets if target.execution_id not in living]

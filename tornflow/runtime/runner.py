@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -21,19 +21,18 @@ import structlog
 
 from tornflow.engine.commands import Command
 from tornflow.engine.events import Event, Recovered
-from tornflow.engine.program import Program, Rules
 from tornflow.engine.scope import Scope
-from tornflow.engine.transition import apply
 from tornflow.errors import ExecutionNotFound, RevisionConflict, StorageError, StorageUnavailable, TornflowError
 from tornflow.model.execution import ScopeKey, ScopeState
 from tornflow.model.jsontext import dumps, loads
 from tornflow.runtime.clock import Clock
-from tornflow.runtime.codec import decode, decode_context, note_form
-from tornflow.runtime.commits import Commits, NotStored, OutcomeLost
+from tornflow.runtime.codec import decode, decode_context
+from tornflow.runtime.commits import Commits, OutcomeLost
+from tornflow.runtime.creations import Creations
 from tornflow.runtime.mailboxes import Entry, Mailbox, Mailboxes, answer
 from tornflow.runtime.poison import Broken, try_to_apply, without_broken
-from tornflow.runtime.tasks import Tasks
-from tornflow.spi.storage import ScopeWrite, Storage, StoredScope, Version
+from tornflow.runtime.scopes import Scopes, is_current
+from tornflow.spi.storage import Storage, StoredScope
 
 _log = structlog.get_logger("tornflow.runner")
 
@@ -41,8 +40,6 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _LAST_PAUSE_S = 0.5  # while draining: who must pause longer gives up
 _BATCH = 256
-
-ProgramSource = Callable[[ScopeState], Awaitable[Program]]
 
 
 class Actor(Protocol):
@@ -56,114 +53,35 @@ class Actor(Protocol):
 
 
 class Runner:
-    """``actor`` is set by the wiring before the first event. ``node_id`` is the name under which work is taken in hand;
-    it changes when the other nodes have given this one up."""
+    """``actor`` is set by the wiring before the first event."""
 
     actor: Actor
 
     def __init__(
-        self,
-        storage: Storage,
-        programs: ProgramSource,
-        rules: Rules,
-        clock: Clock,
-        commits: Commits,
-        mailboxes: Mailboxes,
-        node_id: str,
+        self, storage: Storage, scopes: Scopes, clock: Clock, commits: Commits, mailboxes: Mailboxes
     ) -> None:
         self._storage = storage
-        self._programs = programs
-        self._rules = rules
+        self._scopes = scopes
         self._clock = clock
         self._commits = commits
         self._boxes = mailboxes
-        self.node_id = node_id
-        self._tasks = Tasks()  # that find out what became of creations
+        self._creations = Creations(scopes, commits, mailboxes, self._carry_out_creation, self._recover)
+        self.create = self._creations.create
         self._running: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self.events = self.conflicts = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def node_id(self) -> str:
+        return self._scopes.node_id
+
+    @node_id.setter
+    def node_id(self, node_id: str) -> None:
+        self._scopes.node_id = node_id
+
     # --- intake
-
-    async def create(
-        self,
-        state: ScopeState,
-        program: Program,
-        event: Event,
-        *,
-        replaces: Version | None = None,
-        is_fresh: bool = False,
-        dropped_parts: frozenset[str] = frozenset(),
-        is_patient: bool = False,
-    ) -> None:
-        """Store a new scope together with its first step and return once that is durable.
-
-        ``state.revision`` is 0, or that of ``replaces``, the scope in whose place it is put; then ``is_fresh`` discards
-        the whole old execution, ``dropped_parts`` only these parts of the old scope. A caller that is cancelled does
-        not stop it. ``is_patient``: an outcome that is unknown is waited for, however long it takes.
-
-        Raises:
-            RevisionConflict: the scope exists, or was changed. DuplicateKey: the idempotency key is taken. Nothing was
-                stored.
-            StorageUnavailable: nothing was stored; with ``is_unknown`` it may stand, and if so it is carried out.
-        """
-        scope = self._scope(state, program, is_new=True)
-        commands: list[Command] = []
-        apply(scope, event, commands)
-        write = self._commits.prepare(scope, replaces=replaces, is_fresh=is_fresh, dropped_parts=dropped_parts)
-        since = asyncio.get_running_loop().time()
-        try:
-            await self._commits.commit(write)
-        except asyncio.CancelledError:
-            self._begin_settling(scope, write, commands, since)
-            raise
-        except StorageUnavailable as error:
-            if not error.is_unknown:
-                raise
-            outcome = self._begin_settling(scope, write, commands, since)
-            await (outcome if is_patient else self._commits.within_patience(outcome, state.key))
-        else:
-            self._created(scope, commands)
-
-    def _begin_settling(
-        self, scope: Scope, write: ScopeWrite, commands: list[Command], since: float
-    ) -> asyncio.Future[None]:
-        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks.start(self._settle, scope, write, commands, since, outcome)
-        return outcome
-
-    async def _settle(
-        self, scope: Scope, write: ScopeWrite, commands: list[Command], since: float, outcome: asyncio.Future[None]
-    ) -> None:
-        """Find out what became of a creation, whether anybody still waits or not; if it stands, carry it out."""
-        try:
-            is_latest = await self._commits.find_out(write, since)
-        except StorageError as error:
-            if isinstance(error, OutcomeLost):  # it may have been ours, and others went on from there
-                self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
-            is_certain = isinstance(error, NotStored)
-            answer(outcome, StorageUnavailable(str(error)) if is_certain else error)
-            outcome.exception()  # looked at, also when nobody waits any more
-            return
-        if is_latest:
-            self._created(scope, commands)
-        else:  # others have gone on from there: name our work in it again
-            self.post(write.key, Recovered(self._clock.wall_ms(), self.node_id))
-        answer(outcome, None)
-
-    def _created(self, scope: Scope, commands: list[Command]) -> None:
-        scope.saved()
-        self.actor.on_committed(scope)
-        box = self._boxes.use(scope.state.key)
-        box.epoch += 1
-        if box.is_running:  # for an earlier life, or run of a group
-            box.scope = None
-        else:
-            box.scope = scope
-            self._boxes.settle(box)
-        self._run_commands(scope, commands)
 
     async def apply(self, key: ScopeKey, event: Event) -> None:
         """Apply an event on behalf of a request; return once it is durable.
@@ -204,13 +122,13 @@ class Runner:
         box = self._boxes.get(key)
         if box is not None and box.is_running and not box.is_settling:
             scope = await box.look()
-            if scope is not None and _is_current(scope, version):
+            if scope is not None and is_current(scope, version):
                 return scope
             box = self._boxes.get(key)
-        if box is not None and box.scope is not None and not box.is_running and _is_current(box.scope, version):
+        if box is not None and box.scope is not None and not box.is_running and is_current(box.scope, version):
             self._boxes.use(key)
             return box.scope
-        return await self._load(key)
+        return await self._scopes.load(key)
 
     async def context(self, key: ScopeKey) -> dict[str, Any] | None:
         """Return a copy of the context of a scope as it is stored; cheaper than ``view`` where it must be read."""
@@ -236,7 +154,7 @@ class Runner:
         while not self._boxes.are_at_rest:
             self._idle.clear()
             await self._idle.wait()
-        await self._tasks.join()
+        await self._creations.join()
 
     @property
     def cached(self) -> int:
@@ -251,9 +169,9 @@ class Runner:
         """Whether events wait or are being stored."""
         return not self._boxes.are_at_rest
 
-    def forget(self, execution_id: str, life: str) -> None:
-        """Drop what is cached of an execution that was deleted."""
-        self._boxes.forget(execution_id, life)
+    def forget(self, lives: Mapping[str, str]) -> None:
+        """Drop what is cached of executions that were deleted: their lives by id."""
+        self._boxes.forget(lives)
 
     # --- mailboxes
 
@@ -329,7 +247,7 @@ class Runner:
         scope = box.scope or await self._load_for(box, count)
         if scope is None:
             return
-        scope.node, scope.now, scope.drift = self.node_id, self._clock.steady_ms(), self._clock.drift_ms()
+        self._scopes.begin_step(scope)
         commands: list[Command] = []
         batch = list(islice(box.queue, 1 if box.singles else count))
         refusals: list[TornflowError | None] = [try_to_apply(scope, entry.event, commands) for entry in batch]
@@ -340,7 +258,7 @@ class Runner:
         if scope.is_dirty:
             if not await self._save_or_blame(box, scope, batch):
                 return
-        elif box.epoch != epoch or (not is_checked and not await self._is_fresh(scope)):
+        elif box.epoch != epoch or (not is_checked and not await self._scopes.is_fresh(scope)):
             box.scope = None
             return
         self.events += len(batch)
@@ -355,12 +273,6 @@ class Runner:
             if box.queue and box.queue[0] is entry:
                 box.queue.popleft()
             answer(entry.waiter, refusal)
-
-    async def _is_fresh(self, scope: Scope) -> bool:
-        if not self._storage.is_shared:
-            return True
-        version = await self._storage.version(scope.state.key)
-        return version is not None and _is_current(scope, version)
 
     async def _save_or_blame(self, box: Mailbox, scope: Scope, batch: list[Entry]) -> bool:
         """Save a step; when it can never be stored, find the event that is to blame, then do without it."""
@@ -401,7 +313,7 @@ class Runner:
         """Load the scope of a mailbox; when there is none to be had, refuse the first ``count`` events."""
         execution_id = box.key.execution_id
         try:
-            box.scope = await self._load(box.key)
+            box.scope = await self._scopes.load(box.key)
         except StorageError:
             raise
         except Exception as error:
@@ -412,6 +324,14 @@ class Runner:
             box.refuse_all(ExecutionNotFound(f"execution {execution_id} not found", execution_id=execution_id), count)
         return box.scope
 
+    def _carry_out_creation(self, scope: Scope, commands: list[Command]) -> None:
+        self.actor.on_committed(scope)
+        self._run_commands(scope, commands)
+
+    def _recover(self, key: ScopeKey) -> None:
+        """Name all our work in a scope again, because it cannot be told what of it was begun."""
+        self.post(key, Recovered(self._clock.wall_ms(), self.node_id))
+
     def _run_commands(self, scope: Scope, commands: list[Command]) -> None:
         if not commands or self._is_draining:
             return
@@ -420,21 +340,3 @@ class Runner:
         except Exception:
             # A bug; the step is stored and its work is marked as in hand, so a restart takes it up.
             _log.exception("commands were left behind", execution_id=scope.state.key.execution_id)
-
-    async def _load(self, key: ScopeKey) -> Scope | None:
-        stored = await self._storage.load(key)
-        if stored is None:
-            return None
-        decoded = decode(stored)
-        scope = self._scope(decoded.state, await self._programs(decoded.state))
-        note_form(scope, stored, decoded)
-        return scope
-
-    def _scope(self, state: ScopeState, program: Program, *, is_new: bool = False) -> Scope:
-        now, drift = self._clock.steady_ms(), self._clock.drift_ms()
-        return Scope(state, program, self._rules, node=self.node_id, now=now, drift=drift, is_new=is_new)
-
-
-def _is_current(scope: Scope, version: Version | None) -> bool:
-    """``version`` None: nobody else writes."""
-    return version is None or (scope.state.life == version.life and scope.state.revision >= version.revision)

@@ -18,7 +18,7 @@ All moments are integer milliseconds since the epoch. All methods are called on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -219,6 +219,9 @@ class Storage(Protocol):
 
     async def count_executions(self, query: ExecutionQuery) -> Mapping[str, int]:
         """Return how many match, by status; statuses with none are absent."""
+
+    async def living_parents(self, execution_ids: Sequence[str]) -> Set[str]:
+        """Return which of these executions have a sub-flow that has not ended (``finished_at`` None)."""
 
     async def delete_executions(self, targets: Sequence[Target]) -> Sequence[bool]:
         """Remove executions with every scope, part, summary and key of theirs; return which of them were removed.

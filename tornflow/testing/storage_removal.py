@@ -14,6 +14,15 @@ from tornflow.testing.storage_support import SuiteFixtures, change, creation, ke
 
 class RemovalTests(SuiteFixtures):
     @scenario
+    async def test_parents_of_sub_flows_that_have_not_ended_are_named(self, storage: Storage) -> None:
+        family = {"child-1": ("one", None), "child-2": ("one", 5), "child-3": ("two", 5), "child-4": ("other", None)}
+        for child, (parent, finished_at) in family.items():
+            await storage.commit(creation(child, summary=summary(child, parent_id=parent, finished_at=finished_at)))
+        many = [f"nobody-{n}" for n in range(1200)]
+        assert set(await storage.living_parents(["one", "two", "three", *many])) == {"one"}
+        assert set(await storage.living_parents([])) == set()
+
+    @scenario
     async def test_deleting_an_execution_leaves_nothing_of_it_and_everything_else(self, storage: Storage) -> None:
         for e in ("e", "f"):
             await storage.commit(creation(e, parts={"a": b"1"}, owners=(e,), due_at=1, idempotency_key=e))

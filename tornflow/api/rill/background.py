@@ -16,12 +16,13 @@ _USER = {
     "userId": "1",
     "username": "admin",
     "desc": "manager",
+    "token": "fakeToken1",
 }
 
 
 async def login(call: Call) -> Json:
     """Always succeeds, as in the reference; credentials are neither checked nor kept."""
-    return {**_USER, "token": "fakeToken1"}
+    return {**_USER}
 
 
 async def current_user(call: Call) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tornflow.api.rill import background, definitions, executions, inspection, samples, steering
 from tornflow.api.rill.statistics_routes import STATISTICS
 from tornflow.api.rill.template_routes import TEMPLATES
-from tornflow.api.rill.tool_routes import TASK_VIEW, TOOLS
+from tornflow.api.rill.tool_routes import TASKS, TOOLS
 from tornflow.api.rill.trigger_routes import TRIGGERS
 from tornflow.api.routes import (
     BOOLEAN,
@@ -37,9 +37,9 @@ _RESULT = shape(result=TEXT)
 _FLOW_VIEW = shape(
     workspace=TEXT, dag_name=TEXT, version=TEXT, type=TEXT, execution_id=TEXT, dag_status=TEXT, process=INTEGER,
     dag_invoke_msg=OBJECT, context=OBJECT, invoke_summary=OBJECT, paused=BOOLEAN,
-    tasks={"type": "object", "additionalProperties": TASK_VIEW},
+    tasks=TASKS,
 )  # fmt: skip
-_USER = shape(realName=TEXT, roles=list_of(OBJECT), userId=TEXT, username=TEXT, desc=TEXT)
+_USER = shape(realName=TEXT, roles=list_of(OBJECT), userId=TEXT, username=TEXT, desc=TEXT, token=TEXT)
 
 
 def _enveloped(data: Json) -> Json:

@@ -11,7 +11,10 @@ TASK_VIEW = shape(
     name=TEXT, status=TEXT, contains_sub=BOOLEAN, next=list_of(TEXT), invoke_msg=OBJECT, task=OBJECT,
     sub_group_index_to_status={"type": "object", "additionalProperties": TEXT},
     sub_group_index_to_identity={"type": "object", "additionalProperties": TEXT},
+    sub_group_key_judgement_mapping={"type": "object", "additionalProperties": BOOLEAN},
 )  # fmt: skip
+# The text "{}" where the execution or the parent is unknown (rill-http-api 4.10).
+TASKS = {"anyOf": [{"type": "object", "additionalProperties": TASK_VIEW}, TEXT | {"enum": ["{}"]}]}
 _RULES = "a list of mappings, YAML or JSON"
 
 TOOLS = (
@@ -23,8 +26,7 @@ TOOLS = (
             Param("parent", required=True, note="instance name of the foreach or choice"),
             Param("group_index", Kind.INT, required=True),
         ),
-        # `tasks` is the text "{}" for an unknown parent
-        returns=shape(ret=shape(tasks={"anyOf": [{"type": "object", "additionalProperties": TASK_VIEW}, TEXT]})),
+        returns=shape(ret=shape(tasks=TASKS)),
     ),
     Route(
         path="/flow/get_sub_context.json", methods=GET, operation=groups.get_sub_context, tag="executions",

@@ -65,12 +65,16 @@ def group_view(tasks: Sequence[Task], state: ScopeState | None, path: str, *, is
     """Return the TaskViews of one group by instance name; those of a group that was decided against are SKIPPED."""
     nothing = TaskState("", TaskStatus.SKIPPED) if is_passed_over else None
     prefix, degrades = f"{path}-", state.degrade if state else {}
-    return {
+    views = {
         prefix + task.name: task_view(
             task, state.tasks.get(task.name) if state else nothing, prefix, degrades=degrades
         )
         for task in tasks
     }
+    if is_passed_over:
+        for view in views.values():
+            view.pop("invoke_msg", None)  # never touched
+    return views
 
 
 def flow_status(status: FlowStatus) -> str:
@@ -114,6 +118,8 @@ def task_view(task: Task, state: TaskState | None, prefix: str = "", *, degrades
             view["invoke_msg"] = message
         if state.groups is not None:
             view.update(group_members(state.groups))
+        if task.category is Category.FOREACH and state.status is not TaskStatus.NOT_STARTED:
+            view["sub_group_key_judgement_mapping"] = {}  # of a mode that nothing here fills; clients look for it
     return view
 
 
