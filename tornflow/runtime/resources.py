@@ -63,8 +63,8 @@ class Resources:
         if use is None:
             use = self._new_use(service, task, resource, now)
         use.updated_at = now
-        if isinstance(outcome, Answered) and isinstance(outcome.value, dict):
-            seconds = _retry_interval_s(outcome.value)
+        if isinstance(outcome, Answered) and isinstance(answer := outcome.value, dict) and _may_hold_a_hint(answer):
+            seconds = _retry_interval_s(answer)
             if seconds > 0:
                 use.limited_until = now + int(seconds * 1000)
                 self._limited_until = max(self._limited_until, use.limited_until)
@@ -141,6 +141,14 @@ class Resources:
         }
         self._services = {service: uses for service, uses in kept.items() if uses}
         self._count = sum(map(len, self._services.values()))
+
+
+def _may_hold_a_hint(answer: Mapping[str, Any]) -> bool:
+    """Return whether a closer look is worth it: it rarely is, and this is done for every answer."""
+    if "sys_info" in answer or "error_detail" in answer:
+        return True
+    data = answer.get("data")
+    return data is not None and isinstance(data, dict) and "sys_info" in data
 
 
 def _retry_interval_s(answer: Mapping[str, Any]) -> float:
