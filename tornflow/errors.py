@@ -166,6 +166,12 @@ class AdmissionRefused(RequestError):
     code = "admission_refused"
 
 
+class ResourceLimited(RequestError):
+    """An executor of this flow asked to be left alone for a while; nothing was stored."""
+
+    code = "resource_limited"
+
+
 class PluginError(TornflowError):
     """The plugin broke."""
 

@@ -104,6 +104,7 @@ def _engine_settings(settings: Settings, server_url: str) -> EngineSettings:
             settings.dispatch.max_waiting,
             settings.dispatch.max_waiting_per_flow,
             default_business=settings.dapr.business_id,
+            resource_check=rill.resource_check,
         ),
         catalog={
             "strict_names": rill.strict,

@@ -89,6 +89,7 @@ class KeepingService:
         *,
         callback: str | None = None,
         idempotency_key: str | None = None,
+        resource_check: Any = None,
     ) -> str:
         self._keep("submit", descriptor_id, dict(context), callback, idempotency_key)
         return "media:thumb_c_1"

@@ -11,12 +11,15 @@ from prometheus_client import CollectorRegistry, Counter
 from tornflow.api.dapr import routes as dapr
 from tornflow.api.rill import routes as rill
 
+ACTUATOR = {"/actuator", "/actuator/health", "/actuator/metrics", "/actuator/metrics/{name}", "/swagger-resources"}
+
 
 async def test_every_route_is_documented(client: Any) -> None:
     document = (await client.get("/openapi.json")).json
     wanted = {prefix + route.path for prefix in rill.PREFIXES for route in rill.ROUTES}
     wanted |= {f"/{prefix}{route.path}" for prefix, route in dapr.ROUTES}
     wanted |= {"/healthz", "/readyz", "/metrics", "/actuator/prometheus", "/api/executions"}
+    wanted |= ACTUATOR
     assert set(document["paths"]) == wanted
     assert document["openapi"] == "3.0.3"
 
@@ -41,7 +44,7 @@ async def test_what_a_closed_server_answers_is_documented_where_it_does(client: 
     paths = (await client.get("/openapi.json")).json["paths"]
     open_to_all = {path for path, methods in paths.items() if "503" not in next(iter(methods.values()))["responses"]}
     probes = {"/healthz", "/readyz", "/metrics", "/actuator/prometheus", "/v1.0/healthz", "/v1.0/healthz/outbound"}
-    assert open_to_all == probes
+    assert open_to_all == probes | ACTUATOR
     headers = paths["/flow/submit.json"]["post"]["responses"]["503"]["headers"]
     assert list(headers) == ["Retry-After"]
 

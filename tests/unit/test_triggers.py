@@ -89,7 +89,7 @@ async def _as_coroutine(scenario: Callable[[Site], Awaitable[None]], site: Site)
 async def add_cron(engine: Engine, process: Process, **body: Any) -> str:
     trigger_id: str = await process.run(
         lambda: asyncio.get_running_loop().create_task(
-            engine.triggers.add("cron", "demo:tick", {**EVERY_SECOND, **body}, callback=None, checks={})
+            engine.triggers.add("cron", "demo:tick", {**EVERY_SECOND, **body})
         )
     )
     return trigger_id
@@ -196,7 +196,7 @@ def test_no_execution_is_started_beside_a_running_one_where_overlap_is_skipped()
 def test_a_flow_that_is_not_there_is_shown_and_later_runs_go_on() -> None:
     async def scenario(site: Site) -> None:
         engine, process = await site.node()
-        adding = engine.triggers.add("cron", "demo:later", EVERY_SECOND, callback=None, checks={})
+        adding = engine.triggers.add("cron", "demo:later", EVERY_SECOND)
         await process.run(lambda: site.loop.create_task(adding))
         await asyncio.sleep(3)
         (listed,) = await engine.triggers.listed("cron")

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tornflow import web
-from tornflow.api import ops
+from tornflow.api import actuator, ops
 from tornflow.api.base import EdgeApplication, EdgeHandler, Found
 from tornflow.api.dapr import routes as dapr
 from tornflow.api.dapr.handler import DaprFinder, DaprHandler
@@ -32,7 +32,7 @@ def make_application(edge: Edge, *, pages: Sequence[Page] | None = None, rules: 
     registry = edge.registry or CollectorRegistry()
     metrics = RequestMetrics()
     registry.register(metrics)
-    table = ops.routes(registry)
+    table = (*ops.routes(registry), *actuator.routes(registry))
     exact = _found(edge, RillHandler, rill.ROUTES, rill.PREFIXES)
     exact.update(_found(edge, ops.OpsHandler, table))
     document = _document(edge, table)
@@ -41,7 +41,8 @@ def make_application(edge: Edge, *, pages: Sequence[Page] | None = None, rules: 
         *(_plain_route(page[0], FixedPage(page)) for page in (web.pages() if pages is None else pages)),
     ]
     exact.update(_found(edge, ops.OpsHandler, fixed))
-    return EdgeApplication(edge, exact, (DaprFinder(edge, is_alone=False),), RillHandler, metrics, rules)
+    finders = (DaprFinder(edge, is_alone=False), actuator.MetricFinder(edge, ops.OpsHandler, table))
+    return EdgeApplication(edge, exact, finders, RillHandler, metrics, rules)
 
 
 def make_dapr_application(edge: Edge, *, metrics: RequestMetrics | None = None) -> EdgeApplication:

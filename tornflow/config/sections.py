@@ -159,6 +159,12 @@ class RillSettings:
         False, "true: trigger.json without status ignores result_type in its body, as the reference does"
     )
     trigger_uri: str = setting("/flow/trigger.json", "path of the callback URL that executors are given")
+    resource_check: str = setting(
+        "short_board",
+        "submissions without resource_check are refused while an executor of the flow asks to be left alone:"
+        " short_board: any; long_board: all of them; skip: never",
+        one_of=("short_board", "long_board", "skip"),
+    )
 
 
 RESOURCES_PATH = "conf/components/"

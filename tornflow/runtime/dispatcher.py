@@ -32,6 +32,8 @@ _log = structlog.get_logger("tornflow.dispatcher")
 _PATIENCE_S = 5.0
 
 Report = Callable[[ScopeKey, AttemptEnded], None]
+Note = Callable[[str, str, str, Outcome], None]
+"""(flow, base name of the task, resource, outcome)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Dispatcher:
         self.waits, self.times = Histogram(), Histogram()
         self.may_start: Callable[[], bool] = _always
         """Asked before each start; while it says no, attempts wait for ``resume``. Set by the wiring."""
+        self.note: Note = _nothing
+        """Called with the outcome of each attempt of a task that is still wanted. Set by the wiring."""
 
     @property
     def in_flight(self) -> int:
@@ -259,6 +263,7 @@ class Dispatcher:
         if isinstance(job, TaskJob):
             if self._jobs.get(job.identity) is job:
                 del self._jobs[job.identity]
+                self.note(job.flow_name, job.identity[2], job.attempt.resource, outcome)
                 self._tell(job.identity, outcome)
         elif isinstance(job, CallbackJob) and not job.answer.done():
             job.answer.set_result(outcome)
@@ -308,3 +313,7 @@ class Dispatcher:
 
 def _always() -> bool:
     return True
+
+
+def _nothing(flow: str, task: str, resource: str, outcome: Outcome) -> None:
+    pass

@@ -154,6 +154,7 @@ class Engine:
             settings.service,
             plugins.context_initialisers,
         )
+        self.dispatcher.note = self.service.resources.note
         self.triggers = Triggers(
             storage, self.service.submit, clock, identities, installed_types(), self.cluster.falls_to_us
         )

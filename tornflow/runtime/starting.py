@@ -34,6 +34,7 @@ from tornflow.runtime.catalog import Catalog, Entry
 from tornflow.runtime.clock import Clock
 from tornflow.runtime.identities import Identities
 from tornflow.runtime.outbox_relay import child_key
+from tornflow.runtime.resources import ResourceCheck, Resources
 from tornflow.runtime.retrying import while_unavailable
 from tornflow.runtime.runner import Runner
 from tornflow.spi.hookspecs import ContextInitialiser
@@ -50,13 +51,14 @@ _TRIES = 100  # an id whose last life is just being finished, purged, told about
 class ServiceSettings:
     """``flow_depth``: levels of flows in one chain of sub-flows. ``max_waiting``: attempts that may wait for a place
     before submissions are refused; ``max_waiting_per_flow``: before those of one flow are. ``default_business``: where
-    bare Dapr workflow names are looked up."""
+    bare Dapr workflow names are looked up. ``resource_check``: for submissions that bring none (``resources``)."""
 
     flow_depth: int = 5
     context_limit_bytes: int = 1_048_576
     max_waiting: int = 100_000
     max_waiting_per_flow: int = 50_000
     default_business: str = ""
+    resource_check: str = "short_board"
 
 
 class Load(Protocol):
@@ -88,6 +90,7 @@ class Starting:
         self._identities = identities
         self._settings = settings
         self._context_initialisers = context_initialisers
+        self.resources = Resources(clock, ResourceCheck(settings.resource_check))
         self.closed_because = "the server is starting"
 
     def _check_open(self) -> None:
@@ -102,20 +105,24 @@ class Starting:
         callback: str | None = None,
         idempotency_key: str | None = None,
         trigger: str = "",
+        resource_check: ResourceCheck | None = None,
     ) -> str:
         """Start an execution through the Rill family and return its id.
 
         ``callback`` is the text of the request parameter: JSON of a CallbackConfig or an http(s) URL. The same
         ``idempotency_key`` within the retention time returns the first execution; so does the same ``trigger``, which
-        names one occasion of a trigger. Keys of clients and of triggers are apart.
+        names one occasion of a trigger. Keys of clients and of triggers are apart. ``resource_check``: None is the
+        configured one.
 
         Raises:
             DescriptorIdMalformed, DescriptorNotFound, MalformedCallback, LimitExceeded, AdmissionRefused,
-            IdempotencyKeyReused, ServerNotReady, PluginError: nothing was stored.
+            IdempotencyKeyReused, ResourceLimited, ServerNotReady, PluginError: nothing was stored.
             StorageUnavailable: nothing was stored, unless ``is_unknown``; then ``details["execution_id"]`` names it.
         """
         self._check_open()
         entry = await self._catalog.resolve(descriptor_id, input=context)
+        if self.resources.has_limits:
+            self.resources.check(f"{entry.workspace}:{entry.dag_name}", resource_check)
         config = parse_callback(callback) if callback and callback.strip() else None
         if entry.descriptor.type != "flow":
             raise DescriptorNotFound(f"descriptor:{descriptor_id} is of type {entry.descriptor.type}, no flow")

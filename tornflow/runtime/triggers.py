@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -24,6 +24,7 @@ from tornflow.runtime.clock import Clock
 from tornflow.runtime.cron_trigger import CronTrigger
 from tornflow.runtime.identities import Identities
 from tornflow.runtime.numbered import NumberedRecords
+from tornflow.runtime.resources import ResourceCheck
 from tornflow.runtime.retrying import while_unavailable
 from tornflow.runtime.tasks import Tasks
 from tornflow.spi.storage import Storage
@@ -91,9 +92,15 @@ class Triggers:
         self._running.clear()
 
     async def add(
-        self, kind: str, descriptor_id: str, body: Mapping[str, Any], *, callback: str | None, checks: Mapping[str, Any]
+        self,
+        kind: str,
+        descriptor_id: str,
+        body: Mapping[str, Any],
+        *,
+        callback: str | None = None,
+        check: ResourceCheck | None = None,
     ) -> str:
-        """Store a new trigger, run it, return its id. ``checks``: more arguments for each submission.
+        """Store a new trigger, run it, return its id. ``callback`` and ``check`` are for each submission.
 
         Raises:
             RequestError: the type refuses the body. Nothing was stored.
@@ -102,7 +109,7 @@ class Triggers:
         settings = self._types[kind].checked(body, now)
         document = {
             "type": kind, "descriptor_id": descriptor_id, "settings": settings, "body": dict(body),
-            "callback": callback, "checks": dict(checks), "created_at": now,
+            "callback": callback, "check": None if check is None else asdict(check), "created_at": now,
         }  # fmt: skip
         trigger_id = str(await self._records.add(document))
         if self._is_started:
@@ -232,8 +239,8 @@ class _Host:
     async def submit(self, occasion: str, context: Mapping[str, Any]) -> str:
         document = self._document
         submit = partial(
-            self._all._submit, document["descriptor_id"], context,
-            callback=document["callback"], trigger=f"{self._id}:{occasion}", **document["checks"],
+            self._all._submit, document["descriptor_id"], context, callback=document["callback"],
+            trigger=f"{self._id}:{occasion}", resource_check=_check(document["check"]),
         )  # fmt: skip
         while True:
             await self._refuse_cancelled()
@@ -270,6 +277,10 @@ def installed_types(found: Iterable[EntryPoint] | None = None) -> dict[str, Trig
         except (Exception, SystemExit) as error:  # foreign code ran
             _log.error("trigger type not loaded", type=point.name, reason=f"{type(error).__name__}: {error}")
     return types
+
+
+def _check(document: Json | None) -> ResourceCheck | None:
+    return None if document is None else ResourceCheck(document["type"], tuple(document["keys"]))
 
 
 def _trigger(trigger_id: str, document: Json) -> Trigger:

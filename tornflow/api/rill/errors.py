@@ -53,6 +53,7 @@ WORDINGS: dict[type[Exception], Wording] = {
     errors.IdempotencyKeyReused: Wording(400, 30109),
     # decisions, "Lives and attempts": nothing was done, and another try soon will do
     errors.AdmissionRefused: Wording(503, 30101),
+    errors.ResourceLimited: Wording(400, 30201),
     errors.ServerNotReady: Wording(503, 30101),
     errors.StorageError: Wording(500, 30502),
     errors.StorageUnavailable: Wording(500, 30101),

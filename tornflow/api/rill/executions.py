@@ -11,9 +11,13 @@ from tornflow.api.reading import BadRequest, is_within, read_json
 from tornflow.api.rill.errors import RillError
 from tornflow.api.routes import Call, Json
 from tornflow.errors import ExecutionNotFound, TaskNotFound
+from tornflow.runtime.resources import CHECK_TYPES, ResourceCheck
 
+<<<<<<< HEAD
 _log = structlog.get_logger("tornflow.api")
 _CHECK_TYPES = frozenset(("short_board", "long_board", "key_resource", "skip"))
+=======
+>>>>>>> rill
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _OK = {"result": "ok"}
 
@@ -21,8 +25,7 @@ _OK = {"result": "ok"}
 async def submit(call: Call) -> Json:
     """Start an execution. Answered after it is durably stored."""
     key = idempotency_key(call)
-    if call.args["resource_check"]:
-        check_resource_check(call)
+    check = resource_check(call)
     context: Json = call.body or {}
     refuse_beyond(call, context, call.edge.limits.submit_chars, "rill.submit_limit_chars")
     callback = call.args["callback"]
@@ -31,6 +34,7 @@ async def submit(call: Call) -> Json:
         context,
         callback=callback if callback and callback.strip() else None,
         idempotency_key=key,
+        resource_check=check,
     )
     return {"execution_id": execution_id}
 
@@ -83,19 +87,20 @@ def with_response_unwrapped(body: Json) -> Json:
     return body
 
 
-def check_resource_check(call: Call) -> None:
-    """Refuse a ``resource_check`` that cannot be read (rill-http-api 5.2 step 1). Blank is none."""
+def resource_check(call: Call) -> ResourceCheck | None:
+    """Return the parameter, None when it is blank. Raises RillError for what cannot be read (rill-http-api 5.2)."""
     text = call.args["resource_check"]
-    if not text.strip():
-        return
+    if not text or not text.strip():
+        return None
     try:
         check = read_json(text.encode(), call.edge.limits)
-        keys = check.get("key_resources") or []
-        is_readable = check.get("check_type") in _CHECK_TYPES and all(isinstance(key, str) for key in keys)
+        found = ResourceCheck(check.get("check_type"), tuple(check.get("key_resources") or ()))
+        is_readable = found.type in CHECK_TYPES and all(isinstance(key, str) for key in found.keys)
     except (BadRequest, AttributeError, TypeError):
         is_readable = False
     if not is_readable:
         raise RillError(30109, "resource_check content nonsupport")
+    return found
 
 
 def idempotency_key(call: Call) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tornflow.api.rill import background, definitions, executions, inspection, samples, steering
+from tornflow.api.rill.statistics_routes import STATISTICS
 from tornflow.api.rill.template_routes import TEMPLATES
 from tornflow.api.rill.tool_routes import TASKS, TOOLS
 from tornflow.api.rill.trigger_routes import TRIGGERS
@@ -269,4 +270,6 @@ SAMPLES = (
     ),
 )  # fmt: skip
 
-ROUTES: tuple[Route, ...] = EXECUTIONS + TOOLS + DEFINITIONS + TRIGGERS + TEMPLATES + BACKGROUND + SAMPLES
+ROUTES: tuple[Route, ...] = (
+    EXECUTIONS + STATISTICS + TOOLS + DEFINITIONS + TRIGGERS + TEMPLATES + BACKGROUND + SAMPLES
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tornflow.api.rill.errors import RillError
-from tornflow.api.rill.executions import check_resource_check, refuse_beyond
+from tornflow.api.rill.executions import refuse_beyond, resource_check
 from tornflow.api.routes import Call, Json
 from tornflow.errors import RequestError
 from tornflow.runtime.starting import parse_callback
@@ -16,14 +16,13 @@ async def add_trigger(call: Call) -> Json:
     kind = args["type"]
     if kind not in triggers.types:
         raise RillError(30106, _unknown(kind))
-    if args["resource_check"]:
-        check_resource_check(call)
+    check = resource_check(call)
     callback = args["callback"] if args["callback"] and args["callback"].strip() else None
     if callback is not None:
         parse_callback(callback)
     refuse_beyond(call, call.body, call.edge.limits.submit_chars)
     try:
-        task_id = await triggers.add(kind, args["descriptor_id"], call.body, callback=callback, checks={})
+        task_id = await triggers.add(kind, args["descriptor_id"], call.body, callback=callback, check=check)
     except RequestError as error:
         return {"code": -1, "err_msg": error.message}
     return {"code": 0, "data": {"task_id": task_id}}
