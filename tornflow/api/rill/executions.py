@@ -13,11 +13,7 @@ from tornflow.api.routes import Call, Json
 from tornflow.errors import ExecutionNotFound, TaskNotFound
 from tornflow.runtime.resources import CHECK_TYPES, ResourceCheck
 
-<<<<<<< HEAD
 _log = structlog.get_logger("tornflow.api")
-_CHECK_TYPES = frozenset(("short_board", "long_board", "key_resource", "skip"))
-=======
->>>>>>> rill
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _OK = {"result": "ok"}
 
