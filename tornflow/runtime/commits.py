@@ -165,8 +165,15 @@ class Commits:
 
     @contextmanager
     def patience(self, tell: Callable[[StorageUnavailable], None], key: ScopeKey) -> Iterator[None]:
-        """Tell those who wait, once it has taken too long, that the outcome is unknown."""
-        handle = asyncio.get_running_loop().call_later(self._settings.patience_s, tell, _unknown(key))
+        """Tell those who wait when it takes too long, and whoever has come since, that the outcome is unknown."""
+        loop, patience_s = asyncio.get_running_loop(), self._settings.patience_s
+
+        def say() -> None:
+            nonlocal handle
+            tell(_unknown(key))
+            handle = loop.call_later(patience_s, say)
+
+        handle = loop.call_later(patience_s, say)
         try:
             yield
         finally:
