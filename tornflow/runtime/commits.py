@@ -167,13 +167,17 @@ class Commits:
     def patience(self, tell: Callable[[StorageUnavailable], None], key: ScopeKey) -> Iterator[None]:
         """Tell those who wait when it takes too long, and whoever has come since, that the outcome is unknown."""
         loop, patience_s = asyncio.get_running_loop(), self._settings.patience_s
+        handle: asyncio.TimerHandle
 
-        def say() -> None:
+        def wait() -> None:
             nonlocal handle
-            tell(_unknown(key))
             handle = loop.call_later(patience_s, say)
 
-        handle = loop.call_later(patience_s, say)
+        def say() -> None:
+            tell(_unknown(key))
+            wait()
+
+        wait()
         try:
             yield
         finally:
