@@ -64,17 +64,18 @@ class HostSlots:
         while self._ready and self._taken < self._total:
             host, _ = self._ready.popitem(last=False)
             turn, _ = host.waiting.popitem(last=False)
-            self._taken += 1
-            host.taken += 1
-            turn.set_result(None)
+            if not turn.cancelled():  # else its call has not run since, and still has to clean up
+                self._taken += 1
+                host.taken += 1
+                turn.set_result(None)
             if host.waiting and host.taken < self._per_host:
                 self._ready[host] = None
 
     def _give_up(self, name: str, host: _Host, turn: asyncio.Future[None]) -> None:
-        del host.waiting[turn]
+        host.waiting.pop(turn, None)
         if not host.waiting:
             self._ready.pop(host, None)
-            if not host.taken:
+            if not host.taken and self._hosts.get(name) is host:
                 del self._hosts[name]
 
 

@@ -147,3 +147,16 @@ async def test_an_unknown_workflow_is_accepted_and_fails_with_the_reason(flows: 
     assert view["properties"]["dapr.workflow.failure.error_type"] == "WorkflowNotRegistered"
     assert view["properties"]["dapr.workflow.input"] == "[1, 2]"
     assert "dapr.workflow.output" not in view["properties"]
+
+
+async def test_a_custom_status_is_shown_as_it_was_set_and_gone_in_the_next_life(flows: Any) -> None:
+    rule = "outputMappings: [{source: packed, target: $.custom_status}]"
+    await flows.add("  - {category: pass, name: tell, next: hold, " + rule + "}\n" + HOLD)
+    await begin(flows, "told")
+    view = await seen(flows, "told", lambda view: "dapr.workflow.custom_status" in view.get("properties", ()))
+    assert view["properties"] == {"dapr.workflow.custom_status": "packed", "dapr.workflow.input": "{}"}
+    await flows.post(f"{BASE}/told/terminate")
+    assert (await flows.get(f"{BASE}/told")).json["properties"]["dapr.workflow.custom_status"] == "packed"
+    await flows.add(HOLD)
+    assert (await begin(flows, "told")).status == 202
+    assert (await seen(flows, "told", has("RUNNING")))["properties"] == {"dapr.workflow.input": "{}"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.api.conftest import running_state
 from tornflow.api import EdgeLimits
@@ -126,13 +127,27 @@ async def test_finish_of_something_unknown_is_a_500(client: Any) -> None:
 
 @pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])
 async def test_payloads_have_a_limit_in_characters_of_compact_json(start: Any, path: str) -> None:
-    client = start(limits=EdgeLimits(callback_chars=REFERENCE_CALLBACK_CHARS))
+    client = start(limits=EdgeLimits(callback_chars=REFERENCE_CALLBACK_CHARS), strict=True)
     client.service.states["media:thumb_c_1"] = running_state()
     fits = {"pad": "ü" * (6144 - len('{"pad":""}'))}
     assert (await client.post(path, AT, body=fits)).status == 200
     reply = await client.post(path, AT, body={"pad": fits["pad"] + "x"})
     assert reply.status == 400
     assert reply.json == {"error_code": 30109, "error": "context size nonsupport", "pass_through": True}
+
+
+async def test_a_refusal_for_size_names_the_limit_and_is_logged(start: Any) -> None:
+    client = start(limits=EdgeLimits(callback_chars=100, submit_chars=50))
+    with capture_logs() as logs:
+        reply = await client.post(FINISH, AT, body={"pad": "x" * 100})
+        assert reply.json["error"] == (
+            "context size nonsupport: more than 100 characters (rill.callback_limit_chars)"
+        )
+        reply = await client.post(SUBMIT, ONE, body={"pad": "x" * 50})
+        assert reply.json["error"].endswith("more than 50 characters (rill.submit_limit_chars)")
+    told = [one for one in logs if one["event"] == "a payload is too large"]
+    assert [(one["path"], one["task"]) for one in told] == [(FINISH, "shrink"), (SUBMIT, None)]
+    assert told[0]["execution_id"] == "media:thumb_c_1"
 
 
 @pytest.mark.parametrize("path", [FINISH, TRIGGER, WAKEUP])

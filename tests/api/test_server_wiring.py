@@ -14,9 +14,11 @@ import structlog
 from tornado.httpclient import AsyncHTTPClient
 
 from tornflow import server as server_module
+from tornflow import wiring
 from tornflow.config import Settings, load_settings
 from tornflow.errors import ConfigError, StorageUnavailable
-from tornflow.server import Server, open_store
+from tornflow.server import Server
+from tornflow.wiring import open_store
 
 ROOT = Path(__file__).parents[2]
 FLOW = "workspace: demo\ndagName: {name}\ntype: flow\ntasks:\n- {{category: pass, name: only}}\n"
@@ -94,7 +96,7 @@ class LateStore:
 
 
 async def test_the_start_waits_for_a_store_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(wiring, "_PAUSE_S", 0.001)
     store: Any = LateStore(3)
     with structlog.testing.capture_logs() as lines:
         await open_store(store, 60)
@@ -103,7 +105,7 @@ async def test_the_start_waits_for_a_store_that_comes_late(monkeypatch: pytest.M
 
 
 async def test_a_store_that_never_comes_is_an_error_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(wiring, "_PAUSE_S", 0.001)
     store: Any = LateStore(10**9)
     with pytest.raises(StorageUnavailable, match=r"^nobody answers \(storage.wait_s = 0.01 s are over\)$"):
         await open_store(store, 0.01)

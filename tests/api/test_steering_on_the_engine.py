@@ -76,7 +76,9 @@ async def test_redo_of_nothing_known_is_refused(flows: Any) -> None:
 async def test_redo_with_too_much_data_is_refused(start: Any) -> None:
     client = start(limits=EdgeLimits(callback_chars=REFERENCE_CALLBACK_CHARS))
     reply = await client.post(REDO, {"execution_id": "x"}, body={"pad": "x" * 6144})
-    assert (reply.status, reply.json["error"]) == (400, "context size nonsupport")
+    assert (reply.status, reply.json["error"]) == (
+        400, "context size nonsupport: more than 6144 characters (rill.callback_limit_chars)"
+    )  # fmt: skip
 
 
 # --- degrade

@@ -15,7 +15,7 @@ from tornflow.errors import StorageUnavailable
 from tornflow.model.execution import ScopeKey
 from tornflow.runtime.clock import SystemClock
 from tornflow.runtime.engine import Engine
-from tornflow.spi.storage import NodeBeat
+from tornflow.spi.storage import NodeBeat, Target
 from tornflow.spi.task_type import Answered, Attempt, Outcome
 from tornflow_store_memory import open_storage
 
@@ -351,3 +351,22 @@ async def test_a_node_beats_under_its_new_name_before_it_takes_anything_in_hand(
         engine.storage.beat = watched  # type: ignore[method-assign]
         await engine.cluster._beat()
         assert seen[-1] == (engine.node_id, old), "work that it takes now would look like that of a dead node"
+
+
+async def test_groups_of_an_execution_that_was_purged_are_removed_when_their_node_is_gone() -> None:
+    """Its node stored a group, and died before it saw that the execution had been purged meanwhile."""
+    works = [Work(never), Work(never)]
+    async with nodes(2, [LOOP.replace("TIMELINE", "tolerance: false")], works, **FAST) as ((dead, living), inner):
+        execution_id = await dead.service.submit("demo:loop", {"items": [1, 2]})
+        await until(lambda: len(works[0].attempts) == 2)
+        groups = [record for record in await inner.scan(None, 10) if record.scope.key.path]
+        root = await inner.version(ScopeKey(execution_id))
+        await dies(dead)
+        assert await inner.delete_executions([Target(execution_id, root.life, root.revision)]) == [True]
+        await inner.restore(groups)
+
+        async def is_clean() -> bool:
+            return not await inner.children(execution_id, "", "", 10) and dead.node_id not in await inner.owners()
+
+        await eventually(is_clean)
+        assert works[1].attempts == []

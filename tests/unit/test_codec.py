@@ -107,6 +107,7 @@ FULL = new_state(
     workflow_name="demo:one",
     raw_input='{"a" : 1}',
     error_type="T",
+    custom_status="packed",
     workspace="demo",
     dag_name="one",
     idempotency_key="client:submit:k",

@@ -203,4 +203,4 @@ def test_any_parameters_survive_being_written_and_read(parameters: dict[str, Any
         "tasks": [{"name": "a", "category": "pass", "parameters": parameters}],
     }
     written = document_to_yaml(document)
-    assert parse_descriptor(written).tasks[0].parameters == parameters
+    assert parse_descriptor(written).tasks[0].document["parameters"] == parameters

@@ -55,6 +55,20 @@ async def test_a_call_that_is_cancelled_as_its_turn_comes_passes_it_on() -> None
     await asyncio.wait_for(second, 5)
 
 
+async def test_a_slot_that_comes_back_just_after_its_waiter_was_cancelled_goes_to_the_next() -> None:
+    slots = HostSlots(total=1, per_host=1)
+    assert slots.take("a")
+    first, second = asyncio.create_task(slots.wait("a")), asyncio.create_task(slots.wait("a"))
+    await turns()
+    first.cancel()
+    slots.give_back("a")  # before the cancelled one has had its turn
+    await asyncio.wait_for(second, 5)
+    await asyncio.wait([first])
+    assert first.cancelled()
+    slots.give_back("a")
+    assert not slots._hosts and slots._taken == 0
+
+
 _MOVES = st.lists(st.tuples(st.sampled_from(["call", "end", "cancel", "turn"]), st.integers(0, 99)), max_size=60)
 
 

@@ -104,7 +104,7 @@ class _StandardError:
 
 async def _run(settings: Settings, flows: dict[str, Descriptor], context: dict[str, Any], mocks: Mocks) -> ScopeState:
     """Run the first of the flows (text -> descriptor); the others are there to be called."""
-    from tornflow.server import start_engine
+    from tornflow.wiring import start_engine
 
     descriptor = next(iter(flows.values()))
     progress = Progress(descriptor)

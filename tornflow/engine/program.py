@@ -11,6 +11,7 @@ from typing import Any
 
 from tornflow.engine.conditions import Condition, compile_condition
 from tornflow.engine.constants import default_context
+from tornflow.engine.custom_status import StatusPass, split_rules
 from tornflow.engine.jsonpath import PathSyntaxError, compile_read
 from tornflow.engine.jsonpath.removing import compile_removal
 from tornflow.engine.mapping import (
@@ -82,6 +83,7 @@ class CompiledTask:
     progress_args: tuple[tuple[str, Source], ...] = ()
     loop: Loop | None = None  # foreach
     branches: tuple[Condition | None, ...] = ()  # choice, in group order; None has no condition
+    map_status: StatusPass | None = None
 
     @property
     def has_conditions(self) -> bool:
@@ -201,13 +203,14 @@ def _task(task: Task, names: set[str], before: tuple[str, ...], transforms: Tran
         case _:
             pass
     timeline = task.timeline
+    output_rules, status_rules = split_rules(task.output_mappings)
     return CompiledTask(
         name=task.name,
         definition=task,
         successors=tuple(name for name in dict.fromkeys(task.next) if name in names),
         predecessors=before,
         map_input=compile_input(task.input_mappings, transforms),
-        map_output=compile_output(task.output_mappings, transforms),
+        map_output=compile_output(output_rules, transforms),
         timeout=_source(timeline.timeout_s),
         wait_until=_source(timeline.suspense_timestamp),
         wait_for=_source(timeline.suspense_interval_s),
@@ -222,6 +225,7 @@ def _task(task: Task, names: set[str], before: tuple[str, ...], transforms: Tran
         ),
         loop=_loop(task) if isinstance(task, ForeachTask) else None,
         branches=branches,
+        map_status=StatusPass(status_rules, transforms) if status_rules else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tornflow.engine.commands import AbandonAttempt, AnnounceTask, Command, Deliver
+from tornflow.engine.custom_status import StatusPass
 from tornflow.engine.mapping import MappingError
 from tornflow.engine.program import CompiledTask
 from tornflow.engine.scope import Scope
@@ -152,7 +153,7 @@ class Turn:
     # --- context
 
     def map_output(self, compiled: CompiledTask, output: Any) -> None:
-        """Run the outputMappings on the context.
+        """Run the outputMappings: on the context, and for the custom status.
 
         Raises:
             MappingError: a strict rule failed, or the context would pass its limit; the context is as before.
@@ -161,15 +162,31 @@ class Turn:
         context = scope.state.context
         before = {key: context.get(key, MISSING) for key in compiled.map_output.keys}
         changed = compiled.map_output(context, output, scope.env)
-        if not changed:
-            return
+        status = None if compiled.map_status is None else self._custom_status(compiled.map_status, output, before)
+        if changed:
+            self._settle_context(changed, before)
+        if status is not None:
+            scope.state.custom_status = status
+            scope.is_dirty = True
+
+    def _settle_context(self, changed: set[str], before: Mapping[str, Any]) -> None:
+        scope = self.scope
         size = scope.settle_context(changed)
         limit = scope.rules.context_limit_bytes
         if size > limit:
-            restore(context, before)
+            restore(scope.state.context, before)
             scope.settle_context(changed)
             raise MappingError(f"context too long: {size} bytes, the limit engine.context_limit_bytes is {limit}")
         scope.touch_context(changed)
+
+    def _custom_status(self, rules: StatusPass, output: Any, before: Mapping[str, Any]) -> str | None:
+        if self.scope.state.key.path:
+            return None
+        try:
+            return rules(self.scope.state.context, output, self.scope.env)
+        except MappingError:
+            restore(self.scope.state.context, before)
+            raise
 
 
 LONGEST_WAIT_S = 100 * 365 * 86_400

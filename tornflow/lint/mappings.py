@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tornflow.engine.custom_status import is_custom_status
 from tornflow.engine.jsonpath import PathSyntaxError, compile_target
 from tornflow.lint.page import Page, nearest, shown
 from tornflow.lint.paths import keys_read, read_path, root_of, sound_path, target_key
@@ -100,6 +101,8 @@ def _target(page: Page, rule: MapRule, field: str, rules: Sequence[MapRule]) -> 
         return
     path = sound_path(rule.target) or read_path(page, place, rule.target, "target")
     if path is None:
+        return
+    if field == "outputMappings" and is_custom_status(rule.target):
         return
     wanted = _MAPPED[field]
     try:

@@ -176,6 +176,7 @@ class ScopeState:
     workflow_name: str | None = None  # as given to a Dapr start
     raw_input: str | None = None  # the bytes given to a Dapr start, verbatim
     error_type: str | None = None  # for Dapr's failure details
+    custom_status: str | None = None  # what a mapping to $.custom_status set last
     workspace: str = ""
     dag_name: str = ""
     idempotency_key: str | None = None

@@ -235,10 +235,23 @@ class Cluster:
     async def _recover(self, owner: str, key: ScopeKey) -> bool:
         """An event of our own: a store that is away for a moment must not leave it behind."""
         try:
+            if key.path and await self._removed_as_stray(key):
+                return False
             await self._runner.send(key, Recovered(self._clock.wall_ms(), owner))
         except TornflowError as error:
             _log.error("cannot recover", execution_id=key.execution_id, scope=key.path, reason=str(error))
             return False
+        return True
+
+    async def _removed_as_stray(self, group: ScopeKey) -> bool:
+        """Remove a group whose execution is gone: its node died after storing it, before it saw that the execution had
+        been purged or begun afresh meanwhile. The root is read second: a life that it has left never comes back."""
+        found = await self._storage.version(group)
+        root = await self._storage.version(ScopeKey(group.execution_id))
+        if found is None or (root is not None and root.life == found.life):
+            return False
+        await self._storage.delete_strays(group.execution_id, found.life)
+        self._runner.forget({group.execution_id: found.life})
         return True
 
     # --- the store

@@ -48,6 +48,8 @@ def runtime_status(state: ScopeState) -> str:
 def properties(state: ScopeState) -> dict[str, str]:
     """Return the ``dapr.workflow.*`` texts, sorted by key. Output and failure exclude each other."""
     found: dict[str, str] = {}
+    if state.custom_status is not None:
+        found["dapr.workflow.custom_status"] = state.custom_status
     if state.status is FlowStatus.FAILED:
         found["dapr.workflow.failure.error_message"] = state.msg or "the workflow failed without a message"
         found["dapr.workflow.failure.error_type"] = state.error_type or state.code or "TaskFailed"

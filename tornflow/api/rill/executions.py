@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import structlog
+
 from tornflow.api.reading import BadRequest, is_within, read_json
 from tornflow.api.rill.errors import RillError
 from tornflow.api.routes import Call, Json
 from tornflow.errors import ExecutionNotFound, TaskNotFound
 from tornflow.runtime.resources import CHECK_TYPES, ResourceCheck
 
+_log = structlog.get_logger("tornflow.api")
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _OK = {"result": "ok"}
 
@@ -20,7 +23,7 @@ async def submit(call: Call) -> Json:
     key = idempotency_key(call)
     check = resource_check(call)
     context: Json = call.body or {}
-    refuse_beyond(call, context, call.edge.limits.submit_chars)
+    refuse_beyond(call, context, call.edge.limits.submit_chars, "rill.submit_limit_chars")
     callback = call.args["callback"]
     execution_id = await call.edge.service.submit(
         call.args["descriptor_id"],
@@ -104,11 +107,21 @@ def idempotency_key(call: Call) -> str | None:
     return key
 
 
-def refuse_beyond(call: Call, value: Json, limit: int) -> None:
-    """Raise RillError when a payload is longer than ``limit`` characters of compact JSON."""
+def refuse_beyond(call: Call, value: Json, limit: int, setting: str = "rill.callback_limit_chars") -> None:
+    """Raise RillError when a payload is longer than ``limit`` characters of compact JSON.
+
+    The sender is an executor more often than not, which keeps no answers: the refusal is logged, or a task that waits
+    for ever would have no trace of why. ``rill.strict`` keeps the reference's words.
+    """
     raw_length = len(call.request.body) + len(call.args.get("context") or "")
-    if not is_within(value, raw_length, limit):
-        raise RillError(30109, "context size nonsupport")
+    if is_within(value, raw_length, limit):
+        return
+    reason = f"more than {limit} characters ({setting})"
+    _log.warning(
+        "a payload is too large", path=call.request.path, reason=reason,
+        execution_id=call.args.get("execution_id"), task=call.args.get("task_name"),
+    )  # fmt: skip
+    raise RillError(30109, "context size nonsupport" + ("" if call.edge.strict else f": {reason}"))
 
 
 def _task_name(call: Call, code: int) -> str:

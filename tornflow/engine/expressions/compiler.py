@@ -306,6 +306,9 @@ class _Compiler:
             # The type is a name such as java.lang.String and no variable.
             return nodes.call(lambda env: self.builtins["seq.list"], [self.node(a) for a in arguments[1:]], place)
         builtin = self.builtins.get(name)
+        if name == "seq.array_of" and len(arguments) == 2 and rule_of(arguments[0]) == "name":
+            filler = nodes.constant(str(arguments[0].children[0]))
+            return nodes.call(lambda env: self.builtins[name], [filler, self.node(arguments[1])], place)
         if builtin is not None and name not in self.assigned:
             return nodes.call(lambda env: builtin, [self.node(argument) for argument in arguments], place)
         callee = None

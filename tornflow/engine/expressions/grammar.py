@@ -60,6 +60,7 @@ params: [NAME ("," NAME)*]
 ?postfix: atom
     | atom trailer+ -> postfix
 ?trailer: "." NAME -> prop
+    | "." "[" expr "]" -> index
     | "[" expr "]" -> index
     | "(" [arg ("," arg)*] ")" -> call
 ?arg: expr
@@ -67,6 +68,7 @@ params: [NAME ("," NAME)*]
 operator: PLUS | MINUS | STAR | OP_SLASH | PERCENT | POWER | EQ | NE | LT | LE | GT | GE | MATCH | AND | OR | NOT
     | BIT_AND | BIT_OR | BIT_XOR | BIT_NOT | SHIFT_LEFT | SHIFT_RIGHT | SHIFT_ZERO
 ?atom: NAME -> name
+    | "#" NAME -> name
     | NUMBER -> number
     | STRING -> string
     | REGEX -> regex

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Any
 
 from tornflow.engine.expressions import operators
@@ -63,6 +63,24 @@ def _double(run: Run, value: Any) -> float:
     if isinstance(value, bool):
         return float(value)
     return float(_number_text(run, value, "number")) if isinstance(value, str) else as_float(number(value))
+
+
+def _bigint(run: Run, value: Any) -> int:
+    """The integer part; integers are of any size here anyway."""
+    return run.integer(_long(run, _decimal(run, value) if isinstance(value, str) else number(value)))
+
+
+def _decimal(run: Run, value: Any) -> Decimal:
+    """Exact for texts and integers of up to 34 digits; a float counts as it is written."""
+    run.charge(4 + (value.bit_length() >> 6 if isinstance(value, int) else 0))
+    written = _number_text(run, value, "number") if isinstance(value, str) else number(value)
+    try:
+        found = DECIMALS.create_decimal(repr(written) if isinstance(written, float) else written)
+    except DecimalException:
+        raise ExpressionError("too large for a decimal") from None
+    if not found.is_finite():
+        raise ExpressionError(f"{found} is not a decimal")
+    return found
 
 
 def _number_text(run: Run, value: str, what: str) -> str:
@@ -168,6 +186,9 @@ CORE = _functions(
     ("str", 1, 1, _text),
     ("long", 1, 1, _long),
     ("double", 1, 1, _double),
+    ("bigint", 1, 1, _bigint),
+    ("decimal", 1, 1, _decimal),
+    ("cmp", 2, 2, compare),
     ("boolean", 1, 1, lambda run, x: x if isinstance(x, bool) else x is not None),
     ("type", 1, 1, lambda run, x: kind(x)),
     ("is_def", 1, 1, lambda run, x: x is not None),

@@ -39,11 +39,11 @@ def _new_map(run: Run, *pairs: Any) -> OwnMap:
 def _new_set(run: Run, *members: Any) -> OwnSet:
     result = OwnSet()
     for member in members:
-        _add(run, result, member)
+        add(run, result, member)
     return result
 
 
-def _add(run: Run, collection: Any, *values: Any) -> Any:
+def add(run: Run, collection: Any, *values: Any) -> Any:
     """Changes ``collection`` and gives it back: an element to a list or set, key and value (or an entry) to a map."""
     container = writable(run, collection)
     if isinstance(container, dict):
@@ -126,25 +126,25 @@ def _map(run: Run, collection: Any) -> dict[str, Any]:
 
 def _some(run: Run, collection: Any, test: Any) -> Any:
     """The first element that fits, else nil."""
-    apply = _callable(test)
+    apply = callable_of(test)
     for member in elements(run, collection):
-        if require_boolean(_ask(run, apply, member)):
+        if require_boolean(ask(run, apply, member)):
             return member
     return None
 
 
 def _every(run: Run, collection: Any, test: Any) -> bool:
-    apply = _callable(test)
-    return all(require_boolean(_ask(run, apply, member)) for member in elements(run, collection))
+    apply = callable_of(test)
+    return all(require_boolean(ask(run, apply, member)) for member in elements(run, collection))
 
 
-def _callable(value: Any) -> Function:
+def callable_of(value: Any) -> Function:
     if isinstance(value, Function):
         return value
     raise ExpressionError(f"a function is needed, not {kind(value)}")
 
 
-def _ask(run: Run, function: Function, *args: Any) -> Any:
+def ask(run: Run, function: Function, *args: Any) -> Any:
     run.charge(2)
     return function.call(run, *args)
 
@@ -171,28 +171,28 @@ def _include(run: Run, collection: Any, member: Any) -> bool:
 def _transform(run: Run, collection: Any, function: Any) -> Any:
     if collection is None:
         return None
-    apply = _callable(function)
+    apply = callable_of(function)
     result = OwnList()
     for member in elements(run, collection):
-        _add(run, result, _ask(run, apply, member))
+        add(run, result, ask(run, apply, member))
     return result
 
 
 def _filter(run: Run, collection: Any, test: Any) -> Any:
     if collection is None:
         return None
-    apply = _callable(test)
+    apply = callable_of(test)
     result = OwnList()
     for member in elements(run, collection):
-        if require_boolean(_ask(run, apply, member)):
-            _add(run, result, member)
+        if require_boolean(ask(run, apply, member)):
+            add(run, result, member)
     return result
 
 
 def _reduce(run: Run, collection: Any, function: Any, start: Any) -> Any:
-    apply = _callable(function)
+    apply = callable_of(function)
     for member in elements(run, collection):
-        start = _ask(run, apply, start, member)
+        start = ask(run, apply, start, member)
     return start
 
 
@@ -201,7 +201,7 @@ def _sort(run: Run, collection: Any, order: Any = None) -> Any:
         return None
     result = own_list(run, elements(run, _bounded(run, collection)))
     run.charge(len(result))
-    apply = None if order is None else _callable(order)
+    apply = None if order is None else callable_of(order)
     if apply is None and _sorts_itself(result):
         return OwnList(sorted(result))
 
@@ -269,7 +269,7 @@ def _into(run: Run, target: Any, source: Any) -> Any:
     writable(run, target)
     for member in list(elements(run, _bounded(run, source))):
         run.charge(1)
-        _add(run, target, member)
+        add(run, target, member)
     return target
 
 
@@ -295,7 +295,7 @@ SEQ = _functions(
     ("seq.array", 1, None, lambda run, type_, *members: own_list(run, members)),
     ("seq.map", 0, None, _new_map),
     ("seq.set", 0, None, _new_set),
-    ("seq.add", 2, 3, _add),
+    ("seq.add", 2, 3, add),
     ("seq.put", 3, 3, _put),
     ("seq.get", 2, 2, _get),
     ("seq.remove", 2, 2, _remove),

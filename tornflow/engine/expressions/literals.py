@@ -48,7 +48,10 @@ def string_pieces(literal: str) -> list[tuple[str, bool]]:
             text, at = [], end + 1
         elif inner[at] == "\\":
             char, at = _escape(inner, at + 1)
-            text.append(char)
+            if "\ud800" <= char <= "\udbff" and inner.startswith("\\u", at):  # Java writes one character as two
+                low, at = _escape(inner, at + 1)
+                char += low
+            text.append(_whole(char))
         else:
             text.append(inner[at])
             at += 1
@@ -88,6 +91,16 @@ def _escape(inner: str, at: int) -> tuple[str, int]:
     if char not in _ESCAPES:
         raise ExpressionSyntaxError(f"unknown escape \\{char} in a string; write \\\\{char} for the two characters")
     return _ESCAPES[char], at + 1
+
+
+def _whole(char: str) -> str:
+    """Join the halves of a surrogate pair; one half alone is nothing that could be written as UTF-8."""
+    if len(char) == 1 and not "\ud800" <= char <= "\udfff":
+        return char
+    try:
+        return char.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise ExpressionSyntaxError("half a character in a string: a surrogate needs its other half") from None
 
 
 def _closing_brace(inner: str, at: int) -> int:

@@ -11,12 +11,13 @@ from tornflow.engine.expressions.errors import BudgetExceeded, ExpressionError
 from tornflow.engine.expressions.flow import Signal
 from tornflow.engine.expressions.grammar import parse
 from tornflow.engine.expressions.library_core import CORE, MATH
+from tornflow.engine.expressions.library_more import MORE
 from tornflow.engine.expressions.library_seq import SEQ
 from tornflow.engine.expressions.library_text import TEXT
 from tornflow.engine.expressions.nodes import Env, Node
 from tornflow.engine.expressions.values import Function, export
 
-FUNCTIONS: Mapping[str, Function] = {**CORE, **MATH, **TEXT, **SEQ}
+FUNCTIONS: Mapping[str, Function] = {**CORE, **MATH, **TEXT, **SEQ, **MORE}
 
 
 class Expression:

@@ -8,7 +8,6 @@ goes on holding the original, so two names for one list see each other's writes.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -33,6 +32,12 @@ class OwnList(list[Any]):
 
 class OwnMap(dict[str, Any]):
     """A map that the script may change."""
+
+    __slots__ = ()
+
+
+class OwnEntry(OwnMap):
+    """The ``key`` and ``value`` of ``seq.entry``; as a result the object of that one member."""
 
     __slots__ = ()
 
@@ -188,18 +193,27 @@ def require_boolean(value: Any) -> bool:
 
 
 def render(run: Run, value: Any) -> str:
-    """``value`` as text, the way string concatenation shows it; lists and maps as JSON. Raises ExpressionError."""
+    """``value`` as text, the way string concatenation shows it; lists and maps as Java writes them:
+    ``[1, a, null]``, ``{k=1}``. Raises ExpressionError."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | dict | OwnSet | tuple | range):
-        text = json.dumps(export(run, value, nested=True), ensure_ascii=False, separators=(",", ":"))
-        run.charge(len(text) >> 7)
+        text = _container_text(export(run, value, nested=True))
+        run.charge(len(text) >> 4)
         return text
     if isinstance(value, int) and value.bit_length() > 64:
         run.charge(value.bit_length() >> 6)
     if isinstance(value, float | Decimal):
         run.charge(4)
     return scalar_text(value)
+
+
+def _container_text(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_container_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join([f'{key}={_container_text(member)}' for key, member in value.items()])}}}"
+    return value if isinstance(value, str) else scalar_text(value)
 
 
 def scalar_text(value: Any) -> str:
@@ -214,6 +228,8 @@ def scalar_text(value: Any) -> str:
         return str(value)
     if isinstance(value, Moment):
         return str(value.ms)
+    if isinstance(value, Program):
+        return value.source
     return f"<{kind(value)}>"
 
 
@@ -237,7 +253,7 @@ def export(run: Run, value: Any, nested: bool = False) -> Any:
 
     Raises:
         BudgetExceeded: larger than ``value_bytes`` when written out.
-        ExpressionError: a function, pattern, NaN or infinity is in it, or it is nested too deep.
+        ExpressionError: a function is in it, or it is nested too deep.
     """
     if value is None or value.__class__ in (bool, int, str):
         return value
@@ -264,12 +280,14 @@ class _Exporter:
             return value
         if isinstance(value, float):
             self.run.steps -= 1
-            return _finite(value)
+            return value if math.isfinite(value) else scalar_text(value)  # as the reference stores them
         if isinstance(value, Decimal):
             self.run.steps -= 2
             return _number(value)
         if isinstance(value, Moment):
             return value.ms
+        if isinstance(value, Program):
+            return self.json(value.source, depth)
         return self._container(view(self.run, value), depth)
 
     def _container(self, value: Any, depth: int) -> Any:
@@ -287,6 +305,8 @@ class _Exporter:
         return value if self._is_unchanged(value) else items
 
     def _map(self, value: dict[str, Any], depth: int) -> Any:
+        if isinstance(value, OwnEntry):
+            value = OwnMap({value["key"]: value["value"]})
         self._grow(len(value) * ENTRY_BYTES + sum(map(len, value)))
         self.run.charge(2 + (len(value) >> 1))
         items = {key: self.json(item, depth + 1) for key, item in value.items()}
@@ -300,16 +320,13 @@ class _Exporter:
         self.run.allocate(self.size, size)
 
 
-def _finite(value: float) -> float:
-    if math.isfinite(value):
-        return value
-    raise ExpressionError(f"{scalar_text(value)} cannot be a result")
-
-
 def _number(value: Decimal) -> int | float:
     if value == value.to_integral_value() and value.adjusted() < 40:
         return int(value)
-    return _finite(float(value))
+    plain = float(value)
+    if not math.isfinite(plain):
+        raise ExpressionError(f"{value:.6e} cannot be a result")
+    return plain
 
 
 def _count(least: int, most: int | None) -> str:

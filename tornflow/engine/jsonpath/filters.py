@@ -202,4 +202,5 @@ _COMPARISONS: Mapping[str, Comparison] = {
     "all": lambda left, right, look: _subset_of(right, left, look),
     "size": _size,
     "empty": _empty,
+    "type": lambda left, right, look: False,  # legal, and never true (rill-dsl 6.3)
 }

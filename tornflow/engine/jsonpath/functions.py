@@ -88,10 +88,10 @@ def _index(value: Any, arguments: Sequence[Any]) -> Any:
     return _at(value, arguments[0])
 
 
-def _concat(value: Any, arguments: Sequence[Any]) -> str:
-    """Join strings: the value (or the strings in it) and the arguments."""
+def _concat(_value: Any, arguments: Sequence[Any]) -> str:
+    """Join the strings among the arguments, and in lists among them; not what the path before it leads to."""
     parts: list[str] = []
-    for source in (value, *arguments):
+    for source in arguments:
         parts += [one for one in (source if isinstance(source, list) else [source]) if isinstance(one, str)]
     return "".join(parts)
 

@@ -40,7 +40,7 @@ from tornflow.engine.jsonpath.steps import (
 _OUTER_NAME = re.compile(r"[^.\[(\s]+")
 _INNER_NAME = re.compile(r"[^.\[(\s\])},=!<>~&|]+")
 _SYMBOLS = ("===", "!==", "==", "!=", "<=", ">=", "=~", "<", ">")
-_WORDS = ("contains", "subsetof", "noneof", "anyof", "empty", "size", "all", "nin", "in")
+_WORDS = ("contains", "subsetof", "noneof", "anyof", "empty", "size", "type", "all", "nin", "in")
 _OPERATOR_WORD = re.compile(r"[A-Za-z]+")
 _PATTERN = re.compile(r"/((?:[^/\\]|\\.)*)/([A-Za-z]*)", re.DOTALL)
 
