@@ -14,7 +14,7 @@ from tests.simulation.loop import OUTSIDE, Process, SimulatedLoop
 from tests.simulation.node import START_MS, NodeClock
 from tests.unit.engines import Shared, add, made
 from tests.unit.test_runner import Watched, Work
-from tornflow.errors import MalformedField
+from tornflow.errors import MalformedField, StorageUnavailable
 from tornflow.runtime.engine import Engine
 from tornflow.runtime.triggers import installed_types
 from tornflow.spi.storage import ExecutionQuery
@@ -278,3 +278,28 @@ def test_an_occasion_that_is_reported_again_gives_the_first_execution() -> None:
         assert len(set(found)) == 3
 
     play(scenario, is_shared=True)
+
+
+def test_a_run_whose_state_could_not_be_kept_is_not_made_twice() -> None:
+    async def scenario(site: Site) -> None:
+        engine, process = await site.node()
+        store: Any = engine.storage
+        refused = 0
+
+        async def put_record(kind: str, key: str, body: bytes) -> None:
+            nonlocal refused
+            if kind == "trigger_state" and refused < 3:
+                refused += 1
+                raise StorageUnavailable("the disk is full, say", is_unknown=True)
+            await site.inner.put_record(kind, key, body)
+
+        store.put_record = put_record
+        await add_cron(engine, process, missed="all")
+        begun = int(site.loop.time())
+        await asyncio.sleep(12.5)
+        until = int(site.loop.time())
+        assert refused == 3
+        assert await site.occasions() == Counter(range(begun + 1, until + 1))
+        assert await site.executions() == until - begun
+
+    play(scenario)
