@@ -88,9 +88,12 @@ async def replaced_generation(driver: Driver, execution_id: str) -> int | None:
 
 
 async def has_made_way(driver: Driver, key: ScopeKey) -> bool:
-    """Finish the removal of a scope that is to be created; return whether there was one at work."""
+    """Finish the removal of a scope whose place was found taken; return whether it is free now: whoever removes it may
+    have been faster."""
     found = await driver.find_one("scopes", joined(*key), _ROOT)
-    if found is None or found["r"] != TOMBSTONE:
+    if found is None:
+        return True
+    if found["r"] != TOMBSTONE:
         return False
     if key.path:
         await _remove(driver, [found])

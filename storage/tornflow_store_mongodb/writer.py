@@ -210,10 +210,10 @@ class Writer:
             raise StorageUnavailable(f"MongoDB: {error.get('errmsg')}", code=error["code"])
         elif op.is_unsure and await self._has_arrived(update):
             await self._succeed(op)
-        elif not write.expected_revision and await removal.has_made_way(self._driver, write.key):
-            await self._store([op])
         elif "k" in error.get("keyPattern", {}) and write.idempotency_key is not None:
             await self._tell_holder(op, write.idempotency_key)
+        elif not write.expected_revision and await removal.has_made_way(self._driver, write.key):
+            await self._store([op])
         else:
             raise _conflict(write)
 

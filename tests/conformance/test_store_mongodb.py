@@ -255,6 +255,21 @@ async def test_a_removal_that_breaks_anywhere_can_be_finished_by_anybody(
     assert list(await storage.owners()) == [] and await storage._driver.find("parts", {}) == []
 
 
+@scenario
+async def test_an_id_is_free_when_its_removal_ends_between_the_refusal_and_the_look(storage: MongoStorage) -> None:
+    await storage.commit(creation("e", life="A", idempotency_key="k"))
+    driver: Any = storage._driver
+    real = driver.find_one
+
+    async def late(*arguments: Any) -> Any:
+        driver.find_one = real
+        assert list(await storage.delete_executions([Target("e", "A", 1)])) == [True]
+        return await real(*arguments)
+
+    driver.find_one = late
+    assert await storage.commit(creation("e", life="B")) == 1
+
+
 @pytest.mark.parametrize("passing", range(1, 6))
 @scenario
 async def test_what_a_broken_removal_left_is_removed_by_the_next_one(
