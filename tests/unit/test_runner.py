@@ -408,6 +408,7 @@ async def test_an_event_for_nobody_is_refused() -> None:
         engine.runner.post(ScopeKey("nobody"), Resumed(0))
         await engine.runner.drain()
         assert engine.runner.cached == 0
+        await until(lambda: not engine.runner._running)  # a step that has ended is not kept
 
 
 async def test_too_many_kept_events_are_refused_by_name() -> None:
