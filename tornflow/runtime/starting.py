@@ -244,8 +244,12 @@ class Starting:
         return await while_unavailable(partial(self._create_child, state, entry))
 
     async def _create_child(self, state: ScopeState, entry: Entry[Program]) -> str:
-        # A step changes what it is given, so that each try needs a state of its own.
-        fresh = replace(state, context=dict(state.context), tasks={}, invocations=[], outbox={})
+        # A step changes what it is given, so that each try needs a state of its own. It is a life of its own, too: an
+        # earlier try, of unknown outcome, may have been stored, ended and removed by others meanwhile.
+        fresh = replace(
+            state, generation=(self._identities.life(),), context=dict(state.context), tasks={}, invocations=[],
+            outbox={},
+        )  # fmt: skip
         try:
             await self._create(fresh, entry)
         except DuplicateKey as duplicate:
